@@ -1,0 +1,71 @@
+"""What one tick of the engine knows: `Frame` (raw, what is recorded) and `Snapshot` (raw + derived)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dctop.probes.base import KernelEvent, Process, Value
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeStatus:
+    """How one probe is doing at this tick."""
+
+    name: str
+    age_s: float | None
+    """Seconds since its latest sample; None before the first."""
+    stale: bool
+    """Older than two periods: drawn dim with `~`, rules that need it abstain."""
+    error: str | None
+    """One line, while its latest read failed or hangs."""
+    problems: tuple[str, ...]
+    cost_ms: float | None
+    """CPU time of its latest read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Raw values of all probes at one tick. Recorded as it is; everything else is derived from it."""
+
+    seq: int
+    mono_ns: int
+    wall_ns: int
+    values: Mapping[str, Value]
+    """Series key -> raw value. A series absent here or None was not read."""
+    processes: Sequence[Process]
+    processes_mono_ns: int
+    """When the process table was read (its probe may be slower than the tick)."""
+    events: Sequence[KernelEvent] = ()
+    """New since the previous frame."""
+    status: Mapping[str, ProbeStatus] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A frame with what follows from it and its predecessor. Read-only for everyone but its maker."""
+
+    frame: Frame
+    previous: Frame | None
+    values: dict[str, Value]
+    """Gauges and info as read, plus all derived series. No raw counters (those: `frame.values`)."""
+    process_cpu_pct: dict[int, float]
+    """pid -> share of ONE core since the previous reading; a pid absent here used none, or is new."""
+    process_read_bytes_per_s: dict[int, float]
+    process_write_bytes_per_s: dict[int, float]
+    labels: Mapping[str, Sequence[str]]
+    """Metric id -> the label values it has now, in natural order: `labels["disk.util_pct"]`.
+    Only for metrics with exactly one label. Use it to enumerate cores, disks, interfaces, mounts, GPUs."""
+
+    def num(self, key: str) -> float | None:
+        """The series as a float; None if missing or not a number."""
+        v = self.values.get(key)
+        return float(v) if isinstance(v, (int, float)) else None
+
+    def text(self, key: str) -> str | None:
+        v = self.values.get(key)
+        return v if isinstance(v, str) else None
+
+    def stale(self, probe: str) -> bool:
+        status = self.frame.status.get(probe)
+        return status is not None and status.stale

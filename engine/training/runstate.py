@@ -1,0 +1,80 @@
+"""What a run log amounts to: the state every view, rule and recording reads. No torch here.
+
+A run directory is the protocol (docs/RUNLOG.md): `run.json` says what was asked, `steps.jsonl` (one a
+rank: `steps.jsonl`, `steps.1.jsonl` ...) is append-only, one JSON object a line, `kind` first.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed", "lost"]
+"""finished: reached its end. stopped: asked to. failed: raised. killed: by a signal. lost: its process
+is gone and it left no word (or another host's)."""
+
+PHASES = ("data", "h2d", "forward", "loss", "backward", "update")
+"""Phases of a step in order (host wall time each, seconds); the rest of the step is `other`."""
+
+STEP_FIELDS = (
+    "step", "epoch", "wall_ns", "step_s", "samples",
+    "data_s", "h2d_s", "forward_s", "loss_s", "backward_s", "update_s", "cpu_s",
+    "loss", "accuracy", "lr", "grad_norm", "update_ratio",
+    "mem_allocated_bytes", "mem_reserved_bytes", "mem_peak_bytes", "rss_anon_bytes",
+)  # fmt: skip
+"""Numeric fields of a `step` record; any may be null or absent."""
+
+
+@dataclass(slots=True)
+class RunEvent:
+    """A line of the run log that is not a step."""
+
+    wall_ns: int
+    step: int | None
+    kind: str
+    """start | mode | eval | checkpoint | epoch | nonfinite | exception | fault | stop | end | note"""
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run as of now. `columns[name]` are parallel arrays over kept steps, oldest first, NaN = missing."""
+
+    id: str
+    directory: str
+    workload: str
+    status: Status
+    config: Mapping[str, Any]
+    """run.json as written."""
+    host: str | None
+    pid: int | None
+    started_wall_ns: int
+    ended_wall_ns: int | None
+    mode: str | None
+    """init | warmup | train | eval | checkpoint | idle"""
+    step: int | None
+    total_steps: int | None
+    epoch: int | None
+    total_epochs: int | None
+    last: Mapping[str, float | None]
+    """Latest step record, STEP_FIELDS."""
+    columns: Mapping[str, array[float]]
+    """STEP_FIELDS -> values of the last N steps (at most 20,000; thinned beyond: see `step` column)."""
+    evals: Sequence[Mapping[str, Any]]
+    """Evaluations: step, epoch, loss, accuracy, recall (list per class), wall_ns."""
+    events: Sequence[RunEvent]
+    exit_code: int | None
+    """Return code as Popen gives it (-9 = SIGKILL) where known."""
+    reason: str | None
+    """One line: why it ended (exception text, signal, "stopped by user")."""
+    samples_per_s: float | None
+    eta_s: float | None
+    data_source: str | None
+    """e.g. `Fashion-MNIST (/usr/share/...)` or `synthetic digits (generated)`."""
+    synthetic: bool
+    device: str | None
+    seq: int = 0
+    """Grows with every change: cheap to compare."""

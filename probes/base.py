@@ -1,0 +1,157 @@
+"""What a probe is: the one interface between the node and everything above it.
+
+A probe reads one resource and returns a `Sample`: raw values keyed by series, raw table rows and
+kernel events. It never derives a rate, never keeps history, never substitutes a number for something
+it could not read: missing is None.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+Value = int | float | str | None
+"""A raw value. Numbers are in the unit the catalogue gives; str for `info` metrics; None = not read."""
+
+
+def series(metric: str, **labels: str) -> str:
+    """The key of one series: `disk.read_bytes{disk=nvme0n1}`; labels in the catalogue's order.
+
+    Characters that would break the form (`{ } = ,` and control characters) in a label's value are
+    replaced by `_`, so `split_series` always inverts the key's shape.
+    """
+    if not labels:
+        return metric
+    inner = ",".join(f"{k}={_clean(v)}" for k, v in labels.items())
+    return f"{metric}{{{inner}}}"
+
+
+def split_series(key: str) -> tuple[str, dict[str, str]]:
+    """`disk.read_bytes{disk=sda}` -> ("disk.read_bytes", {"disk": "sda"})."""
+    name, brace, rest = key.partition("{")
+    if not brace:
+        return key, {}
+    pairs = (part.partition("=") for part in rest.removesuffix("}").split(","))
+    return name, {k: v for k, _, v in pairs}
+
+
+_BAD = {ord(c): "_" for c in "{}=,"} | dict.fromkeys((*range(32), 127), "_")
+
+
+def _clean(value: str) -> str:
+    return value.translate(_BAD)
+
+
+class Process(NamedTuple):
+    """One process as read, raw. The same object is handed out again while nothing in it changed."""
+
+    pid: int
+    start_ticks: int
+    """Start time in clock ticks after boot: (pid, start_ticks) identifies a process, pid alone does not."""
+    ppid: int
+    uid: int | None
+    user: str | None
+    name: str
+    """comm, printable (control and undecodable bytes replaced)."""
+    cmdline: str | None
+    """Arguments joined by spaces, printable; None for kernel threads and where it may not be read."""
+    state: str
+    """One letter as in /proc/PID/stat: R S D Z T t X I."""
+    cpu_ticks: int
+    """utime + stime."""
+    rss_bytes: int | None
+    threads: int
+    nice: int
+    majflt: int
+    read_bytes: int | None
+    """Storage bytes read (/proc/PID/io); None without permission or not among those sampled."""
+    write_bytes: int | None
+    cgroup: str | None
+    container: str | None
+    """Short container id (12 hex digits) or name found in the cgroup path; None on the host."""
+    job: str | None
+    """`slurm:123456` or `k8s:pod-uid`; None outside a job."""
+    gpu_mem_bytes: int | None
+    gpu_sm_pct: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelEvent:
+    """One kernel-facility record of /dev/kmsg that matters."""
+
+    seq: int
+    wall_ns: int
+    kind: str
+    """oom-kill | xid | hung-task | soft-lockup | mce | io-error | fs-readonly | other"""
+    text: str
+    """The line, printable."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What could be parsed: pid, task, constraint, code, pci, device ..."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """What one probe read at one moment."""
+
+    probe: str
+    mono_ns: int
+    wall_ns: int
+    values: dict[str, Value]
+    processes: Sequence[Process] | None = None
+    events: Sequence[KernelEvent] = ()
+    problems: tuple[str, ...] = ()
+    """One line each: what could not be read and why (`/proc/pressure/cpu: not available (psi=0)`)."""
+
+
+class Probe(Protocol):
+    """A reader of one resource. `read` may raise: the hub backs off and shows the message."""
+
+    name: str
+    """cpu, pressure, memory, container, disk, filesystem, network, process, kernel, clock, gpu"""
+    period_s: float
+    lane: str
+    """Probes of one lane share a thread. `proc` is for reads that cannot block (plain /proc files);
+    whatever can hang (a driver, statvfs, a process's memory map) has a lane of its own."""
+
+    def read(self) -> Sample: ...
+
+    def close(self) -> None: ...
+
+
+class KeptFile:
+    """A file kept open and re-read with pread: half the cost of open-read-close (measured).
+
+    Raises OSError as the kernel gives it. `read` reopens once where the descriptor went stale
+    (ENODEV, ESRCH on a re-created file).
+    """
+
+    __slots__ = ("_fd", "_path", "_size")
+
+    def __init__(self, path: str | Path, size: int = 4096) -> None:
+        self._path = os.fspath(path)
+        self._fd = -1
+        self._size = size
+
+    def read(self) -> bytes:
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(self._fd, self._size, 0)
+            while len(data) == self._size:
+                self._size *= 2
+                data = os.pread(self._fd, self._size, 0)
+            return data
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,91 @@
+"""What a pane asks the app to do. Panes decide nothing that reaches outside their own drawing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Base of all intents."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditFilter(Intent):
+    """Open the one-line filter editor for the focused pane; its text goes to `PaneModel.set_filter`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalProcess(Intent):
+    """Confirm, choose the signal, send it."""
+
+    pid: int
+    start_ticks: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReniceProcess(Intent):
+    pid: int
+    start_ticks: int
+    name: str
+    nice: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowProcess(Intent):
+    """Open the detail of a process."""
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseSort(Intent):
+    """Open a list to pick from; the choice goes to `PaneModel.set_sort`."""
+
+    options: tuple[tuple[str, str], ...]
+    """(id, label)"""
+    current: str
+
+
+@dataclass(frozen=True, slots=True)
+class AckAlert(Intent):
+    alert_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class MuteAlert(Intent):
+    alert_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowAlert(Intent):
+    alert_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRun(Intent):
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRun(Intent):
+    """Ask, then SIGTERM the worker (it finishes the step and checkpoints)."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyText(Intent):
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Intent):
+    """One line to the user."""
+
+    text: str
+    severity: str = "information"
