@@ -587,6 +587,23 @@ HOST = (
     _m("host.uptime_s", "gauge", "s", "", "Time since boot", "/proc/uptime"),
     _m("host.users", "gauge", "sessions", "", "Login sessions", "utmp"),
 )
+SELF = (
+    _m(
+        "dctop.cpu_ms",
+        "counter",
+        "ms",
+        "",
+        "CPU time of dctop itself",
+        "clock_gettime(process)",
+        "dctop.cpu_pct",
+        0.1,
+    ),
+    _m("dctop.rss_bytes", "gauge", "bytes", "", "Resident memory of dctop itself", "/proc/self/statm"),
+    _m(
+        "dctop.probe_ms", "gauge", "ms", "probe", "CPU time of a probe's latest read", "clock_gettime(thread)"
+    ),
+    _m("dctop.lost_frames", "counter", "frames", "", "Frames the recorder could not take", "recorder queue"),
+)
 GPU = (
     _m(
         "gpu.status",
@@ -623,19 +640,23 @@ GPU = (
     _m("gpu.sm_clock_mhz", "gauge", "MHz", "gpu", "SM clock", "nvmlDeviceGetClockInfo"),
 )
 
-RAW: tuple[Metric, ...] = (
-    *CPU,
-    *PRESSURE,
-    *MEMORY,
-    *CONTAINER,
-    *DISK,
-    *FILESYSTEM,
-    *NETWORK,
-    *PROCESS,
-    *KERNEL,
-    *CLOCK,
-    *HOST,
-    *GPU,
-)
 # fmt: on
+BY_PROBE: dict[str, tuple[Metric, ...]] = {
+    "cpu": CPU,
+    "pressure": PRESSURE,
+    "memory": MEMORY,
+    "container": CONTAINER,
+    "disk": DISK,
+    "filesystem": FILESYSTEM,
+    "network": NETWORK,
+    "process": PROCESS,
+    "kernel": KERNEL,
+    "clock": CLOCK,
+    "host": HOST,
+    "gpu": GPU,
+    "self": SELF,
+}
+"""Probe name -> the metrics it reads. A probe emits no other ids, and no id has two probes."""
+RAW: tuple[Metric, ...] = tuple(m for group in BY_PROBE.values() for m in group)
 BY_ID: dict[str, Metric] = {m.id: m for m in RAW}
+PROBE_OF: dict[str, str] = {m.id: probe for probe, group in BY_PROBE.items() for m in group}

@@ -7,7 +7,7 @@ a share of nothing (no time passed, no requests) is no value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dctop.probes.base import Process, Value, split_series
@@ -362,7 +362,7 @@ def _counts(new: Mapping[str, Value], old: Mapping[str, Value], out: dict[str, V
 
 
 def derive_processes(
-    new: list[Process] | tuple[Process, ...], old: dict[int, Process], dt_s: float, tick_hz: int
+    new: Sequence[Process], old: dict[int, Process], dt_s: float, tick_hz: int
 ) -> tuple[dict[int, float], dict[int, float], dict[int, float]]:
     """(CPU % of one core, bytes read per s, bytes written per s), each by pid, only where known and not 0.
 

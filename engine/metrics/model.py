@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dctop.probes.base import KernelEvent, Process, Value
+from dctop.probes.base import KernelEvent, Process, Sample, Value
+from dctop.probes.catalogue import PROBE_OF
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +27,28 @@ class ProbeStatus:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Raw values of all probes at one tick. Recorded as it is; everything else is derived from it."""
+    """Raw samples of all probes at one tick. Recorded as it is; everything else is derived from it."""
 
     seq: int
     mono_ns: int
     wall_ns: int
-    values: Mapping[str, Value]
-    """Series key -> raw value. A series absent here or None was not read."""
-    processes: Sequence[Process]
-    processes_mono_ns: int
-    """When the process table was read (its probe may be slower than the tick)."""
+    samples: Mapping[str, Sample]
+    """Probe -> its latest sample (with its own time: a probe may be slower than the tick, or late).
+    A probe that has not read yet is absent. While nothing new was read it is the same object as in the
+    previous frame: that is how `SnapshotBuilder` knows."""
     events: Sequence[KernelEvent] = ()
     """New since the previous frame."""
     status: Mapping[str, ProbeStatus] = field(default_factory=dict)
+
+    def value(self, key: str) -> Value:
+        """A raw value by series key, counters included; None if missing."""
+        sample = self.samples.get(PROBE_OF.get(key.partition("{")[0], ""))
+        return None if sample is None else sample.values.get(key)
+
+    @property
+    def processes(self) -> Sequence[Process]:
+        sample = self.samples.get("process")
+        return () if sample is None or sample.processes is None else sample.processes
 
 
 @dataclass(slots=True)
@@ -48,7 +58,7 @@ class Snapshot:
     frame: Frame
     previous: Frame | None
     values: dict[str, Value]
-    """Gauges and info as read, plus all derived series. No raw counters (those: `frame.values`)."""
+    """Gauges and info as read, plus all derived series. No raw counters (those: `frame.value(key)`)."""
     process_cpu_pct: dict[int, float]
     """pid -> share of ONE core since the previous reading; a pid absent here used none, or is new."""
     process_read_bytes_per_s: dict[int, float]

@@ -62,7 +62,8 @@ class RunState:
     last: Mapping[str, float | None]
     """Latest step record, STEP_FIELDS."""
     columns: Mapping[str, array[float]]
-    """STEP_FIELDS -> values of the last N steps (at most 20,000; thinned beyond: see `step` column)."""
+    """STEP_FIELDS -> parallel arrays over the kept steps, oldest first, NaN = missing. At most 20,000
+    steps are kept, evenly thinned beyond (the `step` column tells which)."""
     evals: Sequence[Mapping[str, Any]]
     """Evaluations: step, epoch, loss, accuracy, recall (list per class), wall_ns."""
     events: Sequence[RunEvent]
