@@ -7,8 +7,9 @@ rank: `steps.jsonl`, `steps.1.jsonl` ...) is append-only, one JSON object a line
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed", "lost"]
@@ -79,3 +80,42 @@ class RunState:
     device: str | None
     seq: int = 0
     """Grows with every change: cheap to compare."""
+
+
+def as_of(run: RunState, wall_ns: int) -> RunState:
+    """The run as it was known at `wall_ns`: later steps, evaluations and events cut off, status told by
+    what remains. For looking back and for replay; rates and ETA are not known for the past."""
+    if run.ended_wall_ns is not None and run.ended_wall_ns <= wall_ns:
+        return run
+    times = run.columns.get("wall_ns")
+    n = 0 if times is None else bisect_right(times, wall_ns)
+    if times is not None and n == len(times) and (not run.events or run.events[-1].wall_ns <= wall_ns):
+        return run
+    columns = {name: column[:n] for name, column in run.columns.items()}
+    last = {name: _known(column[-1]) for name, column in columns.items() if len(column)}
+    events = [e for e in run.events if e.wall_ns <= wall_ns]
+    modes = [e for e in events if e.kind == "mode"]
+    return replace(
+        run,
+        status="running" if n else "starting",
+        ended_wall_ns=None,
+        mode=modes[-1].text if modes else None,
+        step=_whole(last.get("step")),
+        epoch=_whole(last.get("epoch")),
+        last=last,
+        columns=columns,
+        evals=[e for e in run.evals if e.get("wall_ns", 0) <= wall_ns],
+        events=events,
+        exit_code=None,
+        reason=None,
+        samples_per_s=None,
+        eta_s=None,
+    )
+
+
+def _known(x: float) -> float | None:
+    return None if x != x else x
+
+
+def _whole(x: float | None) -> int | None:
+    return None if x is None else int(x)

@@ -1,0 +1,346 @@
+"""The live engine: one thread that ticks, and everything that hangs on the tick.
+
+    lanes -> Hub -> tick: Frame -> Snapshot -> History, runs, rules, recorder -> (UI reads)
+
+It owns no terminal and needs none: `dctop record`, `check`, `snapshot` use it as the dashboard does. A slow
+or stopped terminal delays nothing here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from dctop.engine.metrics.builder import TICK_HZ, SnapshotBuilder
+from dctop.engine.metrics.history import History
+from dctop.engine.metrics.hub import Hub, one_line
+from dctop.engine.metrics.model import Frame, Snapshot
+from dctop.probes.base import KeptFile, Probe, Sample, Value, series
+
+if TYPE_CHECKING:
+    from dctop.engine.recording.recorder import Recorder
+    from dctop.engine.rules.alert import Alert
+    from dctop.engine.rules.engine import RuleEngine
+    from dctop.engine.training.runstate import RunState
+    from dctop.engine.training.watcher import RunWatcher
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOOK_BACK_TICKS = 300
+"""Frames kept for looking back while live (five minutes at 1 Hz, about 50 kB each)."""
+HISTORY_TICKS = 900
+LEAD_S = 0.06
+"""Lanes read this long before the tick (half of it on machines where reads take under 1 ms)."""
+
+
+class Present:
+    """The live `Source` as of now. Rules judge this one, whatever the screen is looking at."""
+
+    mode: Literal["live", "replay"] = "live"
+
+    def __init__(self, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self.history = History(HISTORY_TICKS)
+        self.current: Snapshot | None = None
+        self.known_runs: Sequence[RunState] = ()
+        self.known_alerts: Sequence[Alert] = ()
+
+    def snapshot(self) -> Snapshot | None:
+        return self.current
+
+    def window(self, key: str, n: int) -> array[float]:
+        return self.history.window(key, n)
+
+    def alerts(self) -> Sequence[Alert]:
+        return self.known_alerts
+
+    def runs(self) -> Sequence[RunState]:
+        return self.known_runs
+
+
+class LiveEngine:
+    """Samples the node once an interval. A `Source` for the screen, which can look back.
+
+    `proc`, `sys`: roots of the pseudo file systems; `rules`: judge every tick; `runs_dir`: where runs
+    are looked for (None: the user's, False: none).
+    """
+
+    mode: Literal["live", "replay"] = "live"
+
+    def __init__(
+        self,
+        interval_s: float = 1.0,
+        proc: str | Path = "/proc",
+        sys: str | Path = "/sys",
+        rules: bool = True,
+        runs_dir: Path | Literal[False] | None = None,
+        thresholds: Mapping[str, Mapping[str, float]] | None = None,
+        lang: str = "en",
+        probes: Sequence[Probe] | None = None,
+    ) -> None:
+        if probes is None:
+            from dctop.probes.registry import all_probes
+
+            probes = all_probes(proc, sys, interval_s)
+        self.interval_s = interval_s
+        self.hub = Hub(probes)
+        self.now = Present(interval_s)
+        self.tick_seq = 0
+        self.next_tick_mono = 0.0
+        self.on_tick: list[Callable[[LiveEngine], None]] = []
+        self.recorder: Recorder | None = None
+        self.problem: str | None = None
+        """One line while a part of the engine itself fails (rules, watcher)."""
+        self._builder = SnapshotBuilder()
+        self._frames: deque[Frame] = deque(maxlen=LOOK_BACK_TICKS)
+        self._stop = threading.Event()
+        self._ticked = threading.Condition()
+        self._statm = KeptFile("/proc/self/statm", 256)
+        self._page = os.sysconf("SC_PAGE_SIZE")
+        self._anchor: int | None = None
+        self._back_snap: tuple[int, Snapshot] | None = None
+        self._thread: threading.Thread | None = None
+        self._rules: RuleEngine | None = None
+        self._watcher: RunWatcher | None = None
+        if runs_dir is not False:
+            self._watcher = _watcher(runs_dir)
+        if rules:
+            from dctop.engine.rules.engine import RuleEngine
+
+            self._rules = RuleEngine(lang=lang, thresholds=thresholds or {})
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start reading. The first tick follows at once, so the first rates are there one interval later."""
+        base = time.monotonic()
+        self.hub.start(base)
+        self._thread = threading.Thread(
+            target=self._run, args=(base + LEAD_S,), name="dctop-engine", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, reason: str = "quit") -> None:
+        """End: closes a recording cleanly; waits for no probe."""
+        self._stop.set()
+        self.hub.stop()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(2.0)
+        self.stop_recording(reason)
+        with self._ticked:
+            self._ticked.notify_all()
+
+    def _run(self, base: float) -> None:
+        due = base
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            late = int(max(0.0, time.monotonic() - due) / self.interval_s)
+            due += self.interval_s * (late + 1)
+            self.next_tick_mono = due
+            try:
+                self._tick()
+            except Exception as e:  # the engine must outlive any of its parts
+                self.problem = one_line(e)
+                log.exception("tick failed")
+            with self._ticked:
+                self._ticked.notify_all()
+
+    def _tick(self) -> None:
+        hub, now = self.hub, self.now
+        seq = self.tick_seq + 1
+        status = hub.status(self.interval_s)
+        samples = dict(hub.latest)
+        samples["self"] = self._self_sample()
+        frame = Frame(seq, time.monotonic_ns(), time.time_ns(), samples, hub.drain_events(), status)
+        snap = self._builder.push(frame)
+        now.history.push(snap.values)
+        self._frames.append(frame)
+        self.problem = None
+        if self._watcher is not None and self._guard("runs", self._watcher.poll):
+            now.known_runs = tuple(self._watcher.states())
+        now.current = snap
+        if self._rules is not None:
+            self._guard("rules", self._judge)
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.put(frame, now.known_alerts, now.known_runs)
+        self.tick_seq = seq
+        for call in tuple(self.on_tick):
+            self._guard("listener", lambda call=call: call(self))  # type: ignore[misc]
+
+    def _judge(self) -> None:
+        assert self._rules is not None
+        self._rules.tick(self.now)
+        self.now.known_alerts = self._rules.alerts()
+
+    def _guard(self, what: str, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except Exception as e:
+            self.problem = f"{what}: {one_line(e)}"
+            log.exception("%s failed", what)
+            return None
+
+    def _self_sample(self) -> Sample:
+        values: dict[str, Value] = {"dctop.cpu_ms": time.process_time_ns() // 1_000_000}
+        try:
+            values["dctop.rss_bytes"] = int(self._statm.read().split()[1]) * self._page
+        except (OSError, IndexError, ValueError):
+            values["dctop.rss_bytes"] = None
+        for name, slot in self.hub.slots.items():
+            values[_probe_key(name)] = slot.cost_ms
+        recorder = self.recorder
+        values["dctop.lost_frames"] = None if recorder is None else recorder.status.lost_frames
+        return Sample("self", time.monotonic_ns(), time.time_ns(), values)
+
+    def wait_ticks(self, n: int, timeout: float | None = None) -> bool:
+        """Block until `n` further ticks are done; False on time-out or stop."""
+        with self._ticked:
+            goal = self.tick_seq + n
+            return self._ticked.wait_for(lambda: self.tick_seq >= goal or self._stop.is_set(), timeout) and (
+                self.tick_seq >= goal
+            )
+
+    # -- Source, as the screen sees it --------------------------------------------------------------
+
+    @property
+    def frame(self) -> Frame | None:
+        current = self.now.current
+        return None if current is None else current.frame
+
+    @property
+    def back(self) -> int:
+        """How many ticks the screen looks back; 0 = live."""
+        return 0 if self._anchor is None else max(0, self.tick_seq - self._anchor)
+
+    def look_back(self, ticks: int) -> int:
+        """Look `ticks` before now (0 = live again); returns what was possible. The moment stays put
+        while time goes on."""
+        frames = self._frames
+        ticks = max(0, min(ticks, len(frames) - 2))
+        self._anchor = None if ticks == 0 else self.tick_seq - ticks
+        return ticks
+
+    def snapshot(self) -> Snapshot | None:
+        anchor = self._anchor
+        if anchor is None:
+            return self.now.current
+        cached = self._back_snap
+        if cached is not None and cached[0] == anchor:
+            return cached[1]
+        frames = list(self._frames)
+        oldest = frames[0].seq
+        at = max(1, anchor - oldest)
+        if anchor < oldest + 1:  # its moment has left the ring: stay at the oldest one
+            self._anchor = anchor = oldest + 1
+        builder = SnapshotBuilder()
+        for frame in frames[max(0, at - 12) : at]:
+            builder.push(frame)
+        snap = builder.push(frames[min(at, len(frames) - 1)])
+        self._back_snap = (anchor, snap)
+        return snap
+
+    def window(self, key: str, n: int) -> array[float]:
+        return self.now.history.window(key, n, self.back)
+
+    def alerts(self) -> Sequence[Alert]:
+        moment = self._moment()
+        alerts = self.now.known_alerts
+        return alerts if moment is None else [a for a in alerts if a.opened_wall_ns <= moment]
+
+    def runs(self) -> Sequence[RunState]:
+        moment = self._moment()
+        if moment is None:
+            return self.now.known_runs
+        from dctop.engine.training.runstate import as_of
+
+        return [as_of(r, moment) for r in self.now.known_runs if r.started_wall_ns <= moment]
+
+    def _moment(self) -> int | None:
+        if self._anchor is None:
+            return None
+        snap = self.snapshot()
+        return None if snap is None else snap.frame.wall_ns
+
+    # -- what the user asks for ---------------------------------------------------------------------
+
+    def start_recording(self, path: Path | None = None, **options: Any) -> Path:
+        """Record from the next tick on into `path` (None: a new file in the user's state directory).
+
+        `options` go to `Recorder`. Raises OSError where the directory cannot be made; all later trouble
+        is the recorder's status, not an exception.
+        """
+        from dctop.engine import paths
+        from dctop.engine.recording.recorder import Recorder
+
+        self.stop_recording("replaced")
+        if path is None:
+            folder = paths.recordings_dir()
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            path = folder / f"{os.uname().nodename}-{stamp}.dctop"
+        recorder = Recorder(path, interval_s=self.interval_s, meta=self._meta(), **options)
+        recorder.start()
+        self.recorder = recorder
+        return path
+
+    def _meta(self) -> dict[str, str]:
+        """What a reader of the recording must know of this machine."""
+        host = self.hub.latest.get("host")
+        names = ("host.name", "host.kernel", "host.boot_id")
+        facts = {k.removeprefix("host."): str(host.values[k]) for k in names if host and host.values.get(k)}
+        return {"host": facts.pop("name", os.uname().nodename), **facts, "tick_hz": str(TICK_HZ)}
+
+    def stop_recording(self, reason: str = "stopped") -> None:
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            recorder.stop(reason)
+
+    def mark(self, text: str) -> bool:
+        """Write a marker into the recording; False where nothing is recorded."""
+        recorder = self.recorder
+        if recorder is None:
+            return False
+        recorder.mark(text)
+        return True
+
+    def ack(self, alert_id: int) -> None:
+        if self._rules is not None:
+            self._rules.ack(alert_id)
+            self.now.known_alerts = self._rules.alerts()
+
+    def mute(self, alert_id: int, minutes: float) -> None:
+        if self._rules is not None:
+            self._rules.mute(alert_id, time.time_ns() + int(minutes * 60e9))
+            self.now.known_alerts = self._rules.alerts()
+
+    def not_checked(self) -> Sequence[tuple[str, str]]:
+        return () if self._rules is None else self._rules.not_checked()
+
+    def problem_status(self) -> Mapping[str, str]:
+        return {} if self._rules is None else self._rules.problem_status()
+
+
+def _probe_key(name: str) -> str:
+    key = _probe_keys.get(name)
+    if key is None:
+        key = _probe_keys[name] = series("dctop.probe_ms", probe=name)
+    return key
+
+
+_probe_keys: dict[str, str] = {}
+
+
+def _watcher(runs_dir: Path | None) -> RunWatcher:
+    from dctop.engine import paths
+    from dctop.engine.training.watcher import RunWatcher
+
+    return RunWatcher(runs_dir or paths.runs_dir())
