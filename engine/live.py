@@ -99,6 +99,7 @@ class LiveEngine:
         self.recorder: Recorder | None = None
         self.problem: str | None = None
         """One line while a part of the engine itself fails (rules, watcher)."""
+        self._failed: list[str] = []
         self._builder = SnapshotBuilder()
         self._frames: deque[Frame] = deque(maxlen=LOOK_BACK_TICKS)
         self._stop = threading.Event()
@@ -163,7 +164,7 @@ class LiveEngine:
         snap = self._builder.push(frame)
         now.history.push(snap.values)
         self._frames.append(frame)
-        self.problem = None
+        self._failed.clear()
         if self._watcher is not None and self._guard("runs", self._watcher.poll):
             now.known_runs = tuple(self._watcher.states())
         now.current = snap
@@ -175,6 +176,7 @@ class LiveEngine:
         self.tick_seq = seq
         for call in tuple(self.on_tick):
             self._guard("listener", lambda call=call: call(self))  # type: ignore[misc]
+        self.problem = "; ".join(self._failed) or None
 
     def _judge(self) -> None:
         assert self._rules is not None
@@ -185,8 +187,10 @@ class LiveEngine:
         try:
             return call()
         except Exception as e:
-            self.problem = f"{what}: {one_line(e)}"
-            log.exception("%s failed", what)
+            text = f"{what}: {one_line(e)}"
+            self._failed.append(text)
+            if self.problem is None or text not in self.problem:  # once, not every tick
+                log.exception("%s failed", what)
             return None
 
     def _self_sample(self) -> Sample:

@@ -7,13 +7,16 @@ a share of nothing (no time passed, no requests) is no value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dctop.probes.base import Process, Value, split_series
 from dctop.probes.catalogue import BY_ID, RAW, Metric
 
-# fmt: off  (tables)
+_RUNS = re.compile(r"[0-9]+|[^0-9]+")
+
+# fmt: off
 _CPU_SHARES = ("user", "system", "iowait", "irq", "steal")
 _HELP = {
     "user": "Share of CPU time in user code",
@@ -23,128 +26,40 @@ _HELP = {
     "steal": "Share of CPU time taken by the hypervisor",
 }
 DERIVED: tuple[Metric, ...] = (
-    Metric(
-        "cpu.util_pct",
-        "gauge",
-        "%",
-        (),
-        "CPU utilisation of all cores together (0-100)",
-        "1 - (idle + iowait) / all ticks",
-    ),
+    Metric("cpu.util_pct", "gauge", "%", (), "CPU utilisation of all cores together (0-100)", "1 - (idle + iowait) / all ticks"),
     *(Metric(f"cpu.{n}_pct", "gauge", "%", (), _HELP[n], f"{n} / all ticks") for n in _CPU_SHARES),
-    Metric(
-        "cpu.core.util_pct",
-        "gauge",
-        "%",
-        ("core",),
-        "Utilisation of one core",
-        "1 - (idle + iowait) / all ticks",
-    ),
+    Metric("cpu.core.util_pct", "gauge", "%", ("core",), "Utilisation of one core", "1 - (idle + iowait) / all ticks"),
     *(
         Metric(f"cpu.core.{n}_pct", "gauge", "%", ("core",), _HELP[n] + " of one core", f"{n} / all ticks")
         for n in _CPU_SHARES
     ),
-    Metric(
-        "memory.used_bytes", "gauge", "bytes", (), "Memory not available to new programs", "total - available"
-    ),
-    Metric(
-        "memory.used_pct", "gauge", "%", (), "Share of memory not available to new programs", "used / total"
-    ),
+    Metric("memory.used_bytes", "gauge", "bytes", (), "Memory not available to new programs", "total - available"),
+    Metric("memory.used_pct", "gauge", "%", (), "Share of memory not available to new programs", "used / total"),
     Metric("memory.swap_used_bytes", "gauge", "bytes", (), "Swap in use", "swap_total - swap_free"),
     Metric("memory.swap_used_pct", "gauge", "%", (), "Share of swap in use", "swap_used / swap_total"),
-    Metric(
-        "memory.node.used_pct",
-        "gauge",
-        "%",
-        ("node",),
-        "Used share of a NUMA node (page cache counted as free)",
-        "1 - (free + file) / total",
-    ),
+    Metric("memory.node.used_pct", "gauge", "%", ("node",), "Used share of a NUMA node (page cache counted as free)", "1 - (free + file) / total"),
     Metric("memory.shm_used_pct", "gauge", "%", (), "Used share of /dev/shm", "used / total"),
-    Metric(
-        "container.working_set_bytes",
-        "gauge",
-        "bytes",
-        (),
-        "Memory the cgroup cannot give back",
-        "usage - inactive_file",
-    ),
-    Metric(
-        "container.memory_used_pct",
-        "gauge",
-        "%",
-        (),
-        "Working set of the cgroup against its limit",
-        "working_set / limit",
-    ),
-    Metric(
-        "container.cpu_throttled_pct",
-        "gauge",
-        "%",
-        (),
-        "Share of enforcement periods in which the CPU quota ran out",
-        "d nr_throttled / d nr_periods",
-    ),
-    Metric(
-        "disk.read_await_ms",
-        "gauge",
-        "ms",
-        ("disk",),
-        "Mean time of a read, queueing included",
-        "d read_ms / d reads",
-    ),
-    Metric(
-        "disk.write_await_ms",
-        "gauge",
-        "ms",
-        ("disk",),
-        "Mean time of a write, queueing included",
-        "d write_ms / d writes",
-    ),
-    Metric(
-        "disk.await_ms",
-        "gauge",
-        "ms",
-        ("disk",),
-        "Mean time of a request, queueing included",
-        "d (read_ms + write_ms) / d (reads + writes)",
-    ),
-    Metric(
-        "disk.iops",
-        "gauge",
-        "I/Os per s",
-        ("disk",),
-        "Requests completed per second",
-        "reads_per_s + writes_per_s",
-    ),
+    Metric("container.working_set_bytes", "gauge", "bytes", (), "Memory the cgroup cannot give back", "usage - inactive_file"),
+    Metric("container.memory_used_pct", "gauge", "%", (), "Working set of the cgroup against its limit", "working_set / limit"),
+    Metric("container.cpu_throttled_pct", "gauge", "%", (), "Share of enforcement periods in which the CPU quota ran out", "d nr_throttled / d nr_periods"),
+    Metric("disk.read_await_ms", "gauge", "ms", ("disk",), "Mean time of a read, queueing included", "d read_ms / d reads"),
+    Metric("disk.write_await_ms", "gauge", "ms", ("disk",), "Mean time of a write, queueing included", "d write_ms / d writes"),
+    Metric("disk.await_ms", "gauge", "ms", ("disk",), "Mean time of a request, queueing included", "d (read_ms + write_ms) / d (reads + writes)"),
+    Metric("disk.iops", "gauge", "I/Os per s", ("disk",), "Requests completed per second", "reads_per_s + writes_per_s"),
     Metric("fs.used_pct", "gauge", "%", ("mount",), "Used share as df shows it", "used / (used + avail)"),
     Metric("fs.inodes_used_pct", "gauge", "%", ("mount",), "Used share of inodes", "1 - free / inodes"),
-    Metric(
-        "tcp.retrans_pct",
-        "gauge",
-        "%",
-        (),
-        "TCP segments sent again, of all sent",
-        "d retrans_segs / d out_segs",
-    ),
+    Metric("tcp.retrans_pct", "gauge", "%", (), "TCP segments sent again, of all sent", "d retrans_segs / d out_segs"),
     Metric("gpu.mem_used_pct", "gauge", "%", ("gpu",), "Used share of GPU memory", "used / total"),
-    Metric(
-        "net.util_pct",
-        "gauge",
-        "%",
-        ("nic",),
-        "Busier direction against link speed (hardware interfaces only)",
-        "8 x max(rx, tx) / speed",
-    ),
+    Metric("net.util_pct", "gauge", "%", ("nic",), "Busier direction against link speed (hardware interfaces only)", "8 x max(rx, tx) / speed"),
 )
 # fmt: on
 
-_RATE_UNIT = {"bytes": "bytes/s", "µs": "%", "µJ": "W", "ms": "%"}
+_SCALED_UNIT = {"µs": "%", "µJ": "W", "ms": "%"}
 
 
 def _rate_metric(m: Metric) -> Metric:
     assert m.rate is not None
-    unit = _RATE_UNIT.get(m.unit, f"{m.unit}/s") if m.scale != 1.0 or m.unit == "bytes" else f"{m.unit}/s"
+    unit = f"{m.unit}/s" if m.scale == 1.0 else _SCALED_UNIT[m.unit]
     if m.rate.endswith("_s_per_s"):
         unit = "s/s"
     elif m.rate.endswith("_cores"):
@@ -166,7 +81,8 @@ class _Plan:
 
     passed: tuple[str, ...]
     rates: tuple[tuple[str, str, float], ...]
-    cpus: tuple[tuple[str, tuple[str, ...]], ...]
+    cpus: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    """(result keys: util and each share), (tick keys: each share, idle) for all cores and for each."""
     disks: tuple[str, ...]
     mounts: tuple[str, ...]
     nodes: tuple[str, ...]
@@ -197,7 +113,13 @@ def make_plan(keys: frozenset[str]) -> _Plan:
     return _Plan(
         passed=tuple(passed),
         rates=tuple(rates),
-        cpus=tuple((p + "{}" + s, tuple(f"{p}{n}_ticks{s}" for n in names)) for p, s in cpus),
+        cpus=tuple(
+            (
+                tuple(f"{p}{n}_pct{s}" for n in ("util", *_CPU_SHARES)),
+                tuple(f"{p}{n}_ticks{s}" for n in names),
+            )
+            for p, s in cpus
+        ),
         disks=tuple(found.get("disk.reads", ())),
         mounts=tuple(found.get("fs.used_bytes", ())),
         nodes=tuple(found.get("memory.node.total_bytes", ())),
@@ -254,8 +176,8 @@ def derive(
             out[rate] = None
         else:
             out[rate] = (a - b) * scale / dt_s
-    for pattern, keys in plan.cpus:
-        _cpu(pattern, keys, new, old, out)
+    for results, keys in plan.cpus:
+        _cpu(results, keys, new, old, out)
     for s in plan.disks:
         _disk(s, new, old, out)
     for s in plan.nics:
@@ -296,7 +218,7 @@ def _levels(new: Mapping[str, Value], out: dict[str, Value], plan: _Plan) -> Non
 
 
 def _cpu(
-    pattern: str,
+    results: tuple[str, ...],
     keys: tuple[str, ...],
     new: Mapping[str, Value],
     old: Mapping[str, Value],
@@ -304,22 +226,22 @@ def _cpu(
 ) -> None:
     # iowait may go backwards on some kernels; a core may be offlined: then the field counts as no time.
     parts: list[float] = []
+    total = 0.0
     for key in keys:
         a, b = new.get(key), old.get(key)
         if a is None or b is None or isinstance(a, str) or isinstance(b, str):
             return
-        parts.append(a - b if a >= b else 0.0)
-    total = sum(parts)
+        part = a - b if a >= b else 0.0
+        parts.append(part)
+        total += part
     if total <= 0:
         return
     scale = 100.0 / total
     user, system, iowait, irq, steal, idle = parts
-    out[pattern.format("util_pct")] = 100.0 - (idle + iowait) * scale
-    out[pattern.format("user_pct")] = user * scale
-    out[pattern.format("system_pct")] = system * scale
-    out[pattern.format("iowait_pct")] = iowait * scale
-    out[pattern.format("irq_pct")] = irq * scale
-    out[pattern.format("steal_pct")] = steal * scale
+    util, *shares = results
+    out[util] = 100.0 - (idle + iowait) * scale
+    for key, part in zip(shares, (user, system, iowait, irq, steal)):
+        out[key] = part * scale
 
 
 def _disk(s: str, new: Mapping[str, Value], old: Mapping[str, Value], out: dict[str, Value]) -> None:
@@ -399,17 +321,4 @@ def labels_of(keys: frozenset[str]) -> dict[str, tuple[str, ...]]:
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key under which `nvme2` comes before `nvme10`."""
-    parts: list[tuple[int, int, str]] = []
-    digits, word = "", ""
-    for c in text + "\0":
-        if c.isdigit() and c.isascii():
-            if word:
-                parts.append((1, 0, word))
-                word = ""
-            digits += c
-        else:
-            if digits:
-                parts.append((0, int(digits), ""))
-                digits = ""
-            word += c
-    return tuple(parts)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _RUNS.findall(text))

@@ -1,0 +1,49 @@
+"""Rings against the simplest possible model: a list per series."""
+
+import math
+from array import array
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dctop.engine.metrics.history import History
+
+values = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]), st.none() | st.floats(-1e9, 1e9) | st.text(max_size=2), max_size=3
+)
+
+
+def same(got: array, want: list[float | None]) -> bool:
+    return len(got) == len(want) and all(
+        math.isnan(g) if w is None else g == w for g, w in zip(got, want, strict=True)
+    )
+
+
+@given(st.lists(values, max_size=60), st.integers(1, 12), st.integers(0, 30), st.integers(0, 8))
+def test_a_window_is_the_last_n_ticks_with_holes_where_nothing_was_read(ticks, capacity, n, back):
+    history = History(capacity)
+    model: dict[str, list[float | None]] = {k: [] for k in "abc"}
+    for tick in ticks:
+        history.push(tick)
+        for k in model:
+            v = tick.get(k)
+            model[k].append(None if isinstance(v, str) else v)
+    reach = min(n, max(0, capacity - back))
+    for k, column in model.items():
+        past = column[: max(0, len(column) - back)]
+        want = ([None] * reach + past)[len(past) :] if reach else []
+        got = history.window(k, n, back)
+        assert len(got) == n
+        assert same(got[n - reach :] if reach else array("d"), want)
+
+
+def test_an_unknown_series_is_all_missing():
+    assert all(math.isnan(x) for x in History().window("nothing", 5))
+
+
+def test_memory_stays_bounded_however_long_it_runs():
+    history = History(10)
+    for i in range(1000):
+        history.push({"x": i, f"gone{i}": 1})
+    assert len(history._rings["x"]) <= 20
+    assert len(history.keys()) <= 21
