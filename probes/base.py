@@ -124,8 +124,11 @@ class Probe(Protocol):
 class KeptFile:
     """A file kept open and re-read with pread: half the cost of open-read-close (measured).
 
-    Raises OSError as the kernel gives it. `read` reopens once where the descriptor went stale
-    (ENODEV, ESRCH on a re-created file).
+    Raises OSError as the kernel gives it, and opens anew on the next `read` after one (ENODEV, ESRCH on a
+    re-created file). One pread is not the whole file: /proc files made of records (diskstats, vmstat,
+    net/dev, mountinfo) hand out at most a page at a time, so reading goes on until nothing comes. A
+    file shorter than half a page is taken as read at once: only a single record longer than that could
+    break this rule, which none of the statistics files has.
     """
 
     __slots__ = ("_fd", "_path", "_size")
@@ -136,17 +139,24 @@ class KeptFile:
         self._size = size
 
     def read(self) -> bytes:
-        if self._fd < 0:
-            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = self._fd
+        if fd < 0:
+            fd = self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = os.pread(self._fd, self._size, 0)
-            while len(data) == self._size:
-                self._size *= 2
-                data = os.pread(self._fd, self._size, 0)
-            return data
+            data = os.pread(fd, self._size, 0)
+            if len(data) < 2048 and len(data) < self._size:
+                return data
+            parts, total = [data], len(data)
+            while data:
+                data = os.pread(fd, self._size, total)
+                parts.append(data)
+                total += len(data)
         except OSError:
             self.close()
             raise
+        if total >= self._size:
+            self._size = total + total // 2
+        return b"".join(parts)
 
     def close(self) -> None:
         if self._fd >= 0:
