@@ -1,0 +1,201 @@
+"""The images: IDX files (MNIST, Fashion-MNIST, anything of their shape) or generated digits.
+
+Worker side; finding and reading need no torch (the launcher uses `find` as well). Images stay uint8 in
+memory (60,000 x 784 is 47 MB; as float64, as the handbook's `images / 255.0` makes them, 376 MB) and are
+scaled a batch at a time.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+SIDE = 28
+CLASSES = 10
+SUBFOLDERS = ("", "FashionMNIST/raw", "MNIST/raw", "raw", "fashion-mnist", "mnist")
+PARTS = (
+    ("train-images", "idx3"), ("train-labels", "idx1"), ("t10k-images", "idx3"), ("t10k-labels", "idx1")
+)  # fmt: skip
+FASHION = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"
+)  # fmt: skip
+DIGITS = tuple("0123456789")
+_FIRST_LABELS = {
+    "MNIST": bytes((5, 0, 4, 1, 9, 2, 1, 3, 1, 4)),
+    "Fashion-MNIST": bytes((9, 0, 0, 3, 0, 2, 7, 2, 5, 5)),
+}
+HINT = "install dataset-fashion-mnist (Debian, Ubuntu), or name a folder of IDX files by --data"
+
+
+class DataError(Exception):
+    """One line: which file, what was expected, what was found."""
+
+
+class Dataset(NamedTuple):
+    """Images uint8 (N, 1, 28, 28), labels int64 (N)."""
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    source: str
+    synthetic: bool
+    classes: tuple[str, ...]
+
+
+def files_in(folder: str) -> list[str] | None:
+    """The four IDX files of a folder (raw or .gz; `-idx3-ubyte` or `.idx3-ubyte`), or None."""
+    found = []
+    for part, kind in PARTS:
+        names = (f"{part}-{kind}-ubyte", f"{part}.{kind}-ubyte")
+        paths = [os.path.join(folder, name + end) for name in names for end in ("", ".gz")]
+        path = next((p for p in paths if os.path.isfile(p)), None)
+        if path is None:
+            return None
+        found.append(path)
+    return found
+
+
+def candidates(environ: dict[str, str] | None = None, home: str | None = None) -> list[str]:
+    """Folders to look in without --data: $DCTOP_DATA, torchvision's usual ones, Debian's packages."""
+    env = os.environ if environ is None else environ
+    base = os.path.expanduser("~") if home is None else home
+    roots = [env["DCTOP_DATA"]] if env.get("DCTOP_DATA") else []
+    roots += [os.path.abspath("data"), os.path.join(base, "data"), os.path.join(base, "datasets")]
+    roots += ["/usr/share/datasets/fashion-mnist", "/usr/share/datasets/mnist", "/usr/share/datasets"]
+    return roots
+
+
+def find(data: str | None) -> str | None:
+    """The folder with the four files. None: nowhere (and `data` was not given): digits are generated.
+
+    Raises DataError if `data` (or $DCTOP_DATA) names a place without them.
+    """
+    named = data or os.environ.get("DCTOP_DATA")
+    for root in [named] if named else candidates():
+        for sub in SUBFOLDERS:
+            folder = os.path.join(root, sub) if sub else root
+            if files_in(folder):
+                return os.path.abspath(folder)
+    if named:
+        what = (
+            "no such folder" if not os.path.isdir(named) else "no train-images-idx3-ubyte[.gz] and the others"
+        )
+        raise DataError(
+            f"{named}: {what} in it; {HINT}" if os.path.isdir(named) else f"{named}: {what}; {HINT}"
+        )
+    return None
+
+
+def read_idx(path: str, dimensions: int) -> tuple[bytearray, tuple[int, ...]]:
+    """The bytes and shape of an IDX file of unsigned bytes. Raises DataError naming what is wrong."""
+    try:
+        with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as source:
+            raw = bytearray(source.read())
+    except EOFError:
+        raise DataError(f"{path}: truncated gzip file ({os.path.getsize(path):,} bytes)") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a readable gzip file ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    header = 4 + 4 * dimensions
+    if len(raw) < header:
+        raise DataError(f"{path}: expected an IDX header of {header} bytes, found {len(raw)} bytes")
+    magic = struct.unpack_from(">I", raw)[0]
+    if magic != 0x0800 + dimensions:
+        raise DataError(f"{path}: expected IDX magic 0x{0x0800 + dimensions:08x}, found 0x{magic:08x}")
+    shape = struct.unpack_from(f">{dimensions}I", raw, 4)
+    size = 1
+    for n in shape:
+        size *= n
+    if len(raw) != header + size:
+        raise DataError(f"{path}: expected {header + size:,} bytes for shape {shape}, found {len(raw):,}")
+    del raw[:header]
+    return raw, shape
+
+
+def _split(images_path: str, labels_path: str, limit: int) -> tuple[torch.Tensor, torch.Tensor, bytes]:
+    import torch
+
+    images, shape = read_idx(images_path, 3)
+    labels, (count,) = read_idx(labels_path, 1)
+    if shape[1:] != (SIDE, SIDE):
+        raise DataError(f"{images_path}: expected images of 28 x 28, found {shape[1]} x {shape[2]}")
+    if shape[0] != count:
+        raise DataError(f"{labels_path}: expected {shape[0]:,} labels for as many images, found {count:,}")
+    if not count:
+        raise DataError(f"{images_path}: expected images, found none")
+    if max(labels) >= CLASSES:
+        raise DataError(f"{labels_path}: expected labels 0 to 9, found {max(labels)}")
+    x = torch.frombuffer(images, dtype=torch.uint8).view(-1, 1, SIDE, SIDE)
+    y = torch.frombuffer(labels, dtype=torch.uint8).long()
+    if limit:
+        x, y = x[:limit].clone(), y[:limit].clone()
+    return x, y, bytes(labels[:10])
+
+
+def load(folder: str | None, seed: int, train_samples: int = 0, test_samples: int = 0) -> Dataset:
+    """The data set of a folder as `find` returned it, or generated digits where that was None.
+    `train_samples`, `test_samples`: only so many, from the beginning (0 = all)."""
+    if folder is None:
+        return synthetic(seed, train_samples or 60_000, test_samples or 10_000)
+    paths = files_in(folder)
+    if paths is None:
+        raise DataError(f"{folder}: the IDX files are gone; {HINT}")
+    train_x, train_y, first = _split(paths[0], paths[1], train_samples)
+    test_x, test_y, _ = _split(paths[2], paths[3], test_samples)
+    name = next((n for n, labels in _FIRST_LABELS.items() if labels == first), "IDX images")
+    classes = FASHION if name == "Fashion-MNIST" else DIGITS
+    return Dataset(train_x, train_y, test_x, test_y, f"{name} ({folder})", False, classes)
+
+
+# Digits on a grid of 5 x 7, one row a number of five bits.
+_GLYPHS = (
+    (14, 17, 19, 21, 25, 17, 14), (4, 12, 4, 4, 4, 4, 14), (14, 17, 1, 2, 4, 8, 31), (31, 2, 4, 2, 1, 17, 14),
+    (2, 6, 10, 18, 31, 2, 2), (31, 16, 30, 1, 1, 17, 14), (6, 8, 16, 30, 17, 17, 14), (31, 1, 2, 4, 8, 8, 8),
+    (14, 17, 17, 14, 17, 17, 14), (14, 17, 17, 15, 1, 2, 12),
+)  # fmt: skip
+
+
+def glyph(rows: Sequence[int]) -> list[list[int]]:
+    return [[(row >> (4 - column)) & 1 for column in range(5)] for row in rows]
+
+
+def synthetic(seed: int, train: int, test: int) -> Dataset:
+    """Digits drawn from a 5 x 7 font, each moved, scaled, rotated, sheared and made noisy at random.
+    The same seed and counts give the same images. They are easy: no measure of a model's worth."""
+    x, y = _draw(train, seed)
+    test_x, test_y = _draw(test, seed + 1_000_003)
+    return Dataset(x, y, test_x, test_y, "synthetic digits (generated)", True, DIGITS)
+
+
+def _draw(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+    from torch.nn import functional as f
+
+    rng = torch.Generator().manual_seed(seed)
+    font = torch.tensor([glyph(g) for g in _GLYPHS], dtype=torch.float32).view(CLASSES, 1, 7, 5)
+    font = f.pad(f.interpolate(font, size=(20, 14), mode="bilinear"), (7, 7, 4, 4))
+    images = torch.empty(count, 1, SIDE, SIDE, dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (count,), generator=rng)
+    for start in range(0, count, 4096):
+        chunk = labels[start : start + 4096]
+        n = len(chunk)
+        r = torch.rand(n, 6, generator=rng) * 2 - 1
+        angle, zoom = r[:, 0] * 0.35, 1.0 + r[:, 1] * 0.2
+        cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+        theta = torch.stack([cos, -sin + r[:, 2] * 0.2, r[:, 3] * 0.25, sin, cos, r[:, 4] * 0.2], 1)
+        grid = f.affine_grid(theta.view(n, 2, 3), [n, 1, SIDE, SIDE], align_corners=False)
+        drawn = f.grid_sample(font[chunk], grid, align_corners=False) * (
+            0.75 + 0.25 * r[:, 5].view(n, 1, 1, 1)
+        )
+        noisy = drawn + 0.08 * torch.randn(drawn.shape, generator=rng)
+        images[start : start + n] = (noisy.clamp(0, 1) * 255).to(torch.uint8)
+    return images, labels

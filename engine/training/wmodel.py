@@ -1,0 +1,99 @@
+"""The networks, losses and optimizers of the workloads, as the handbook writes them.
+
+Worker side. `mnist-cnn`: conv 32 3x3, pool, conv 64 3x3, pool, dense 64, dense 10 without padding:
+320 + 18,496 + 102,464 + 650 = 121,930 parameters; 2,528,000 multiply-adds an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+MACS_PER_SAMPLE = {"mnist-cnn": 2_528_000}
+"""Multiply-adds of one forward pass. Training costs about three forward passes, two FLOP each."""
+
+
+def mnist_cnn(activation: str, classes: int = 10) -> torch.nn.Module:
+    """(N, 1, 28, 28) float in [0, 1] -> (N, classes) logits, with PyTorch's default initialisation."""
+    from torch import nn
+
+    kinds = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+    act = kinds[activation]
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3),
+        act(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3),
+        act(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(1600, 64),
+        act(),
+        nn.Linear(64, classes),
+    )
+
+
+def loss_function(name: str, classes: int = 10) -> LossFunction:
+    """`cross-entropy` of the logits (nats, mean over the batch) or `mse`: the mean squared difference
+    between softmax probabilities and the one-hot label."""
+    from torch.nn import functional as f
+
+    if name == "cross-entropy":
+        return f.cross_entropy
+
+    def mse(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        target = f.one_hot(labels, classes).to(logits.dtype)
+        return f.mse_loss(f.softmax(logits.float(), dim=1), target.float())
+
+    return mse
+
+
+def optimizer(name: str, model: torch.nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """adam and sgd add `weight_decay` to the gradient (L2), adamw decays the weights themselves.
+    `batch-gd` is gradient descent on the whole training set: plain SGD; the loop makes the batch whole."""
+    from torch import optim
+
+    parameters = model.parameters()
+    if name == "adam":
+        return optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+    if name == "adamw":
+        return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    return optim.SGD(parameters, lr=lr, weight_decay=weight_decay)
+
+
+def weights(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Weight tensors without biases: what L1 acts on and the update ratio is taken over."""
+    return [p for p in model.parameters() if p.ndim > 1]
+
+
+def l1_norm(model: torch.nn.Module) -> torch.Tensor:
+    """Sum of absolute weights."""
+    total = None
+    for weight in weights(model):
+        part = weight.abs().sum()
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def global_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """L2 norm over all of them together, one fused pass."""
+    import torch
+
+    norm: torch.Tensor = torch.stack(torch._foreach_norm(tensors)).norm()
+    return norm
+
+
+def update_ratio(before: list[torch.Tensor], after: list[torch.Tensor]) -> torch.Tensor:
+    """max over the tensors of |change| / |value before| (L2): about 1e-3 in a healthy run."""
+    import torch
+
+    moved = torch.stack(torch._foreach_norm(torch._foreach_sub([a.detach() for a in after], before)))
+    size = torch.stack(torch._foreach_norm(before))
+    ratio: torch.Tensor = (moved / size.clamp_min(1e-12)).max()
+    return ratio
