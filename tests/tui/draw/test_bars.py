@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import math
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dctop.tui.draw.bars import bar, bar_spans, shares, stacked
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import S, width
-from hypothesis import given
-from hypothesis import strategies as st
 
 UNI, ASC = Look(), Look(unicode=False)
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dctop.tui.draw import graph
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import S, width
-from hypothesis import given
-from hypothesis import strategies as st
 
 NAN = math.nan
 BRAILLE, BLOCK, ASCII = Look(), Look(graph="block"), Look(graph="braille", unicode=False)

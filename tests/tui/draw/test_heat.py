@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dctop.tui.draw.heat import grid, per_row, strip
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import S, row_width
-from hypothesis import given
-from hypothesis import strategies as st
 
 UNI, ASC = Look(), Look(unicode=False)
 

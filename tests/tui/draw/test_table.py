@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import width
 from dctop.tui.draw.table import Column, header, layout
-from hypothesis import given
-from hypothesis import strategies as st
 
 COLS = (
     Column("pid", "PID", 7),

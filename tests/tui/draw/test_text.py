@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from dctop.tui.draw.rows import width
-from dctop.tui.draw.text import clean, middle, wrap
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+
+from dctop.tui.draw.rows import width
+from dctop.tui.draw.text import clean, middle, wrap
 
 ANY = st.text(st.characters(), max_size=60)
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from dctop.tui.draw import units
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dctop.tui.draw import units
 
 NAN, INF = math.nan, math.inf
 G = 1024.0**3
@@ -59,7 +60,8 @@ def test_times_of_a_step_are_six_cells(seconds: float | None, text: str) -> None
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "-"), (NAN, "NaN"), (INF, "inf"), (-INF, "-inf"), (0.0, "0"), (2.134, "2.134"), (28.0, "28.00"),
+        (None, "-"), (NAN, "NaN"), (INF, "inf"), (-INF, "-inf"), (0.0, "0"), (2.134, "2.134"),
+        (28.0, "28.00"),
         (2.9e-4, "2.9e-04"), (118748.0, "118748"), (7.7e6, "7.7e+06"),
     ],
 )  # fmt: skip
