@@ -66,8 +66,6 @@ CPU = (
     _m("cpu.nice_ticks", "counter", "ticks", "", "Part of user time spent in niced processes", _STAT),
     _m("cpu.count", "gauge", "cores", "", "Logical CPUs online", _STAT),
     _m("cpu.model", "info", "", "", "CPU model name", "/proc/cpuinfo"),
-    _m("cpu.freq_mhz", "gauge", "MHz", "core", "Current clock of a core", "cpufreq/scaling_cur_freq, /proc/cpuinfo"),
-    _m("cpu.temp_c", "gauge", "°C", "sensor", "CPU package or core temperature", "hwmon (coretemp, k10temp, zenpower)"),
     _m("cpu.load1", "gauge", "tasks", "", "Runnable and uninterruptible tasks, 1 min average", "/proc/loadavg"),
     _m("cpu.load5", "gauge", "tasks", "", "Runnable and uninterruptible tasks, 5 min average", "/proc/loadavg"),
     _m("cpu.load15", "gauge", "tasks", "", "Runnable and uninterruptible tasks, 15 min average", "/proc/loadavg"),
@@ -76,6 +74,11 @@ CPU = (
     _m("cpu.forks", "counter", "forks", "", "Processes and threads created since boot", _STAT, "cpu.forks_per_s"),
     _m("cpu.running", "gauge", "tasks", "", "Tasks running or ready to run now", _STAT),
     _m("cpu.blocked", "gauge", "tasks", "", "Tasks blocked on I/O now", _STAT),
+)
+
+SENSORS = (
+    _m("cpu.freq_mhz", "gauge", "MHz", "core", "Current clock of a core", "cpufreq/scaling_cur_freq, /proc/cpuinfo"),
+    _m("cpu.temp_c", "gauge", "°C", "sensor", "CPU package or core temperature", "hwmon (coretemp, k10temp, zenpower)"),
     _m("cpu.energy_uj", "counter", "µJ", "package", "Energy used by a CPU package (RAPL)", "/sys/class/powercap", "cpu.power_w", 1e-6),
 )
 
@@ -128,17 +131,17 @@ CONTAINER = (
     _m("container.cgroup_version", "info", "", "", "v1, v2 or none: which control groups limit dctop's own cgroup", "/proc/self/cgroup"),
     _m("container.path", "info", "", "", "Path of the own cgroup (memory controller)", "/proc/self/cgroup"),
     _m("container.memory_limit_bytes", "gauge", "bytes", "", "Memory limit of the own cgroup or the tightest ancestor; None = unlimited", _CG),
-    _m("container.memory_bytes", "gauge", "bytes", "", "Memory charged to the own cgroup", _CG),
-    _m("container.inactive_file_bytes", "gauge", "bytes", "", "Reclaimable page cache charged to the own cgroup", _CG),
-    _m("container.memory_max_bytes", "gauge", "bytes", "", "Highest memory use of the own cgroup", _CG),
-    _m("container.oom_kills", "counter", "kills", "", "Processes killed for memory in the own cgroup", "memory.events oom_kill, memory.oom_control"),
+    _m("container.memory_bytes", "gauge", "bytes", "", "Memory charged to the cgroup that sets the limit (without a limit: the own one)", _CG),
+    _m("container.inactive_file_bytes", "gauge", "bytes", "", "Reclaimable page cache of that cgroup", _CG),
+    _m("container.memory_max_bytes", "gauge", "bytes", "", "Highest memory use of that cgroup", _CG),
+    _m("container.oom_kills", "counter", "kills", "", "Processes killed for memory in the own cgroup and in the one that sets the limit", "memory.events oom_kill, memory.oom_control"),
     _m("container.memory_failcnt", "counter", "failures", "", "Times the memory limit was hit", "memory.events max, memory.failcnt"),
-    _m("container.cpu_quota_cores", "gauge", "cores", "", "CPU quota divided by period; None = unlimited", "cpu.max, cpu.cfs_quota_us"),
-    _m("container.cpu_usage_us", "counter", "µs", "", "CPU time used by the own cgroup", "cpu.stat, cpuacct.usage", "container.cpu_cores", 1e-6),
+    _m("container.cpu_quota_cores", "gauge", "cores", "", "CPU quota divided by period of the own cgroup or the tightest ancestor; None = unlimited", "cpu.max, cpu.cfs_quota_us"),
+    _m("container.cpu_usage_us", "counter", "µs", "", "CPU time used by the cgroup that sets the quota (without a quota: the own one)", "cpu.stat, cpuacct.usage", "container.cpu_cores", 1e-6),
     _m("container.cpu_periods", "counter", "periods", "", "Enforcement periods", "cpu.stat nr_periods", "container.cpu_periods_per_s"),
     _m("container.cpu_throttled_periods", "counter", "periods", "", "Periods in which the quota ran out", "cpu.stat nr_throttled", "container.cpu_throttled_periods_per_s"),
     _m("container.cpu_throttled_us", "counter", "µs", "", "Time tasks were held back by the quota", "cpu.stat throttled_usec | throttled_time", "container.cpu_throttled_s_per_s", 1e-6),
-    _m("container.pids", "gauge", "tasks", "", "Tasks in the own cgroup", "pids.current"),
+    _m("container.pids", "gauge", "tasks", "", "Tasks in the cgroup that sets the task limit (without a limit: the own one)", "pids.current"),
     _m("container.pids_limit", "gauge", "tasks", "", "Task limit; None = unlimited", "pids.max"),
 )
 
@@ -242,6 +245,7 @@ GPU = (
 # fmt: on
 BY_PROBE: dict[str, tuple[Metric, ...]] = {
     "cpu": CPU,
+    "sensors": SENSORS,
     "pressure": PRESSURE,
     "memory": MEMORY,
     "container": CONTAINER,
