@@ -76,6 +76,9 @@ class Process(NamedTuple):
     """`slurm:123456` or `k8s:pod-uid`; None outside a job."""
     gpu_mem_bytes: int | None
     gpu_sm_pct: float | None
+    span_s: float | None = None
+    """How long the counters of this row took to grow from those of the row before it, where that is longer
+    than between two samples (idle processes of a crowded node are read in turns); else None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,6 +302,8 @@ def derive_processes(
             continue
         if p.cpu_ticks > q.cpu_ticks:
             cpu[p.pid] = (p.cpu_ticks - q.cpu_ticks) * scale
+            if p.span_s is not None and p.span_s > dt_s:
+                cpu[p.pid] *= dt_s / p.span_s
         if p.read_bytes is not None and q.read_bytes is not None and p.read_bytes > q.read_bytes:
             read[p.pid] = (p.read_bytes - q.read_bytes) / dt_s
         if p.write_bytes is not None and q.write_bytes is not None and p.write_bytes > q.write_bytes:

@@ -1,0 +1,84 @@
+"""What reading all processes costs: dctop's reader against psutil, at 200, 1,000 and 5,000 processes.
+
+    python tests/benchmarks/bench_processes.py [--counts 200,1000,5000] [--ticks 12] [--psutil-ticks 2]
+
+Starts `sleep`s until the node has that many processes, samples once a second as the dashboard does (so
+caches are as cold as in life), and prints the CPU time of a tick. psutil reads pid, name, CPU times,
+memory, status, threads, nice, user and command line: what a row of the process pane needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import time
+from collections.abc import Callable
+
+import psutil
+
+from dctop.probes.process import ProcessProbe
+
+ATTRIBUTES = ["pid", "ppid", "name", "cpu_times", "memory_info", "status", "num_threads", "nice", "username", "cmdline"]
+WARM_UP = 13
+"""Ticks until processes count as idle and are read as such."""
+
+
+def cpu_ms(call: Callable[[], object], ticks: int, pause_s: float) -> list[float]:
+    """CPU milliseconds of this thread, a call."""
+    out = []
+    for _ in range(ticks):
+        time.sleep(pause_s)
+        began = time.thread_time_ns()
+        call()
+        out.append((time.thread_time_ns() - began) / 1e6)
+    return out
+
+
+def fill(pids: list[int], count: int) -> None:
+    """Start sleepers until /proc holds `count` processes."""
+    missing = count - sum(1 for n in os.listdir("/proc") if n.isdigit())
+    for _ in range(missing):
+        pids.append(os.posix_spawn("/bin/sleep", ["sleep", "3600"], {}))
+
+
+def measure(count: int, ticks: int, psutil_ticks: int, pause_s: float) -> tuple[str, ...]:
+    probe = ProcessProbe()
+    first = cpu_ms(probe.read, 1, 0.0)[0]
+    cpu_ms(probe.read, WARM_UP, pause_s)
+    own = cpu_ms(probe.read, ticks, pause_s)
+    rows = len(probe.read().processes or ())
+    probe.close()
+    theirs = cpu_ms(lambda: list(psutil.process_iter(ATTRIBUTES)), psutil_ticks + 1, pause_s)[1:]
+    median, peer = statistics.median(own), statistics.median(theirs)
+    return (
+        f"{rows}", f"{first:.1f}", f"{median:.2f}", f"{max(own):.2f}", f"{peer:.1f}", f"{peer / median:.0f}x"
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--counts", default="200,1000,5000")
+    parser.add_argument("--ticks", type=int, default=12)
+    parser.add_argument("--psutil-ticks", type=int, default=2)
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds between readings")
+    args = parser.parse_args()
+    print("CPU ms a tick, one thread. first = the very first reading; worst = of the ticks counted.")
+    heads = ("processes", "first", "median", "worst", "psutil", "ratio")
+    print("".join(f"{h:>11}" for h in heads))
+    pids: list[int] = []
+    try:
+        for count in map(int, args.counts.split(",")):
+            fill(pids, count)
+            row = measure(count, args.ticks, args.psutil_ticks, args.pause)
+            print("".join(f"{cell:>11}" for cell in row), flush=True)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    main()
