@@ -1,0 +1,199 @@
+"""`dctop runs`: list, show, stop and remove training runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from dctop.tui.commands import CommandError
+
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunEvent, RunState
+
+NAME = "runs"
+HELP = "list, show, stop and remove training runs"
+
+SHOWN = 20
+STOP_WAIT_S = 60.0
+
+
+def configure(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        nargs="?",
+        default="list",
+        choices=("list", "show", "stop", "checkpoint", "rm"),
+        help="default: list",
+    )
+    parser.add_argument("run", nargs="*", help="run id, its beginning, or `last`")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--all", action="store_true", help=f"list more than the newest {SHOWN}")
+    parser.add_argument("--force", action="store_true", help="stop: kill it at once, nothing is saved")
+
+
+def run(args: Namespace) -> int:
+    if args.action == "list":
+        if args.run:
+            raise CommandError(f"list takes no run: dctop runs show {args.run[0]}")
+        return _list(args.json, args.all)
+    if not args.run:
+        raise CommandError(f"{args.action} which run? `dctop runs` lists them; `last` is the newest")
+    from dctop.engine.training import control
+
+    try:
+        states = [control.find(name) for name in args.run]
+        if args.action == "show":
+            return _show(states, args.json)
+        for state in states:
+            if args.action == "stop":
+                control.stop(state, args.force)
+                _wait(state)
+            elif args.action == "checkpoint":
+                control.checkpoint(state)
+                print(f"{state.id}: writes a checkpoint after this step")
+            else:
+                control.remove(state)
+                print(f"{state.id}: removed")
+    except control.ControlError as error:
+        raise CommandError(str(error), 1) from None
+    return 0
+
+
+def _list(as_json: bool, everything: bool) -> int:
+    from dctop.engine import paths
+    from dctop.engine.training.watcher import load_run, run_ids
+
+    names = run_ids(paths.runs_dir())
+    shown = names if everything else names[:SHOWN]
+    states = [s for s in (load_run(paths.runs_dir() / name) for name in shown) if s is not None]
+    if as_json:
+        print(json.dumps([summary(s) for s in states], indent=1, allow_nan=False))
+        return 0
+    if not states:
+        print("no runs yet: dctop train mnist-cnn", file=sys.stderr)
+        return 0
+    rows = [("RUN", "STATUS", "STEP", "LOSS", "TEST ACC", "SAMPLES/S", "WHY")]
+    rows += [_row(s) for s in states]
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    for row in rows:
+        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
+        print("  ".join([*cells, row[6]]).rstrip())
+    if len(names) > len(states):
+        print(f"{len(names) - len(states)} older runs: dctop runs --all", file=sys.stderr)
+    return 0
+
+
+def _row(s: RunState) -> tuple[str, str, str, str, str, str, str]:
+    accuracy = s.evals[-1].get("accuracy") if s.evals else None
+    loss = s.last.get("loss")
+    return (
+        s.id,
+        s.status,
+        f"{s.step or 0:,}/{s.total_steps or 0:,}",
+        "-" if loss is None else f"{loss:.4f}",
+        f"{accuracy:.4f}" if isinstance(accuracy, float) else "-",
+        "-" if s.samples_per_s is None else f"{s.samples_per_s:,.0f}",
+        s.reason or "",
+    )
+
+
+def summary(s: RunState) -> dict[str, object]:
+    """A run as JSON: names as in RunState, missing is null, no NaN."""
+    latest = s.evals[-1] if s.evals else None
+    result: dict[str, object] = {
+        "id": s.id, "workload": s.workload, "status": s.status, "reason": s.reason, "exit_code": s.exit_code,
+        "directory": s.directory, "host": s.host, "pid": s.pid, "device": s.device,
+        "data_source": s.data_source, "synthetic": s.synthetic,
+        "started_wall_ns": s.started_wall_ns, "ended_wall_ns": s.ended_wall_ns,
+        "mode": s.mode, "step": s.step, "total_steps": s.total_steps,
+        "epoch": s.epoch, "total_epochs": s.total_epochs,
+        "samples_per_s": s.samples_per_s, "eta_s": s.eta_s,
+        "last": dict(s.last), "eval": latest, "config": s.config.get("config"),
+    }  # fmt: skip
+    return {key: _plain(value) for key, value in result.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _show(states: list[RunState], as_json: bool) -> int:
+    if as_json:
+        documents = [
+            {
+                **summary(s),
+                "events": [_plain(_event(e)) for e in s.events],
+                "evals": _plain(list(s.evals)),
+            }
+            for s in states
+        ]
+        print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=1, allow_nan=False))
+        return 0
+    for s in states:
+        _print_run(s)
+    return 0
+
+
+def _event(e: RunEvent) -> dict[str, object]:
+    return {"wall_ns": e.wall_ns, "step": e.step, "kind": e.kind, "text": e.text, "data": dict(e.data)}
+
+
+def _print_run(s: RunState) -> None:
+    from dctop.tui.commands.train import progress_text
+
+    asked = s.config.get("config")
+    facts = [
+        ("run", s.id),
+        ("status", f"{s.status}{f': {s.reason}' if s.reason else ''}"),
+        ("progress", progress_text(s)),
+        ("started", _when(s.started_wall_ns)),
+        ("ended", _when(s.ended_wall_ns) if s.ended_wall_ns else "-"),
+        ("device", s.device or "-"),
+        ("data", s.data_source or "-"),
+        (
+            "process",
+            f"{s.pid or '-'} on {s.host or '-'}, exit code {'-' if s.exit_code is None else s.exit_code}",
+        ),
+        ("directory", s.directory),
+        ("options", "  ".join(f"{k}={v}" for k, v in asked.items()) if isinstance(asked, dict) else "-"),
+    ]
+    for name, value in facts:
+        print(f"{name:<10} {value}")
+    print("events")
+    for e in s.events:
+        if e.kind != "mode":
+            print(f"  {_when(e.wall_ns)}  {'' if e.step is None else e.step:>8}  {e.kind:<10} {e.text}")
+
+
+def _when(wall_ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall_ns / 1e9))
+
+
+def _wait(state: RunState) -> None:
+    """Until the run has ended, so that a script may go on; at most a minute."""
+    from pathlib import Path
+
+    from dctop.engine.training.watcher import RunFollower
+
+    follower = RunFollower(Path(state.directory))
+    until = time.monotonic() + STOP_WAIT_S
+    try:
+        while time.monotonic() < until:
+            now = follower.poll()
+            if now is None or now.status not in ("starting", "running", "stopping"):
+                print(f"{state.id}: {'removed' if now is None else now.reason or now.status}")
+                return
+            time.sleep(0.1)
+    finally:
+        follower.close()
+    raise CommandError(f"{state.id} was asked to stop and goes on; --force kills it", 1)

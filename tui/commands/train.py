@@ -1,0 +1,177 @@
+"""`dctop train WORKLOAD`: start a run and watch it, on the dashboard or as lines."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from dctop.engine.training import options
+from dctop.tui.commands import CommandError
+
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunState
+    from dctop.engine.training.watcher import RunFollower
+
+NAME = "train"
+HELP = "start a training run and watch it"
+
+POLL_S = 0.2
+LINE_S = 10.0
+_TOLD = frozenset(("start", "epoch", "eval", "checkpoint", "nonfinite", "fault", "stop", "note"))
+
+
+def configure(parser: ArgumentParser) -> None:
+    parser.add_argument("workload", choices=tuple(options.WORKLOADS), help="what to train")
+    parser.add_argument("--headless", action="store_true", help="no dashboard: a progress bar, or lines")
+    parser.add_argument("--detach", action="store_true", help="start it, print its id and end")
+    parser.add_argument("--python", metavar="PATH", help=options.PYTHON.help)
+    parser.add_argument("--resume", metavar="RUN", help="go on from the newest checkpoint of a run")
+    options.add_arguments(parser)
+
+
+def run(args: Namespace) -> int:
+    """0 finished (or started, or the dashboard was left), 1 it failed, 2 it could not be started,
+    130 stopped by Ctrl-C."""
+    from dctop.engine.config import load
+    from dctop.engine.training import launcher
+
+    training = load(None)[0].training
+    given = options.from_arguments(args)
+    if training.data is not None:
+        given.setdefault("data", str(training.data))
+    python = args.python or (str(training.python) if training.python is not None else None)
+    result = launcher.launch({"workload": args.workload, **given}, python, args.resume)
+    if result.run_id is None:
+        raise CommandError(result.error or "the run could not be started")
+    if args.detach:
+        print(result.run_id)
+        return 0
+    if not args.headless and sys.stdin.isatty() and sys.stdout.isatty():
+        from dctop.tui.app import run_dashboard
+
+        return run_dashboard(focus_run=result.run_id)
+    return Headless(result.run_id).follow()
+
+
+class Headless:
+    """Follows a run on a plain output until it ends."""
+
+    def __init__(self, run_id: str) -> None:
+        from dctop.engine import paths
+        from dctop.engine.training.watcher import RunFollower
+
+        self.run_id = run_id
+        self._follower: RunFollower = RunFollower(paths.runs_dir() / run_id)
+        self._bar = sys.stdout.isatty()
+        self._told = 0
+        self._line_due = time.monotonic() + LINE_S
+        self._asked = 0
+        """How often Ctrl-C (or SIGTERM) came."""
+        self._acted = 0
+
+    def follow(self) -> int:
+        self._say(f"run {self.run_id}")
+        # As with `kill`: SIGTERM (a batch system's time limit) ends the run in good order as Ctrl-C does.
+        before = [signal.signal(n, self._interrupt) for n in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            return self._loop()
+        finally:
+            for number, handler in zip((signal.SIGINT, signal.SIGTERM), before):
+                signal.signal(number, handler)
+            self._follower.close()
+
+    def _interrupt(self, _number: int, _frame: object) -> None:
+        self._asked += 1
+
+    def _loop(self) -> int:
+        while True:
+            state = self._follower.poll()
+            if state is None:
+                raise CommandError(f"run {self.run_id}: its directory was removed", 1)
+            self._tell(state)
+            if state.ended_wall_ns is not None or state.status not in ("starting", "running", "stopping"):
+                return self._end(state)
+            if self._asked > self._acted:
+                self._acted = self._asked
+                if self._asked > 1:
+                    self._say(f"left to itself: dctop runs show {self.run_id}")
+                    return 130
+                self._stop(state)
+            time.sleep(POLL_S)
+
+    def _stop(self, state: RunState) -> None:
+        from dctop.engine.training import control
+
+        try:
+            control.stop(state)
+            self._say("stopping after this step; once more leaves the run to itself")
+        except control.ControlError as error:
+            self._say(str(error))
+            self._asked = self._acted = 0
+
+    def _tell(self, state: RunState) -> None:
+        for event in state.events[self._told :]:
+            if event.kind in _TOLD:
+                self._say(event.text)
+        self._told = len(state.events)
+        if self._bar:
+            print(f"\r\x1b[K{progress_bar(state)}", end="", flush=True)
+        elif time.monotonic() >= self._line_due and state.step is not None:
+            self._line_due = time.monotonic() + LINE_S
+            self._say(progress_text(state))
+
+    def _say(self, text: str) -> None:
+        print(("\r\x1b[K" if self._bar else "") + text, flush=True)
+
+    def _end(self, state: RunState) -> int:
+        if self._bar:
+            print("\r\x1b[K", end="")
+        if state.status in ("finished", "stopped"):
+            accuracy = state.evals[-1].get("accuracy") if state.evals else None
+            if state.status == "stopped":
+                print(state.reason or "stopped")
+            if isinstance(accuracy, float):
+                print(f"Test accuracy: {accuracy:.2f}")
+            return 130 if state.status == "stopped" else 0
+        raise CommandError(f"run {self.run_id} {state.status}: {state.reason}", 1)
+
+
+def progress_text(state: RunState) -> str:
+    """`step 1,200/18,750  epoch 1/10  loss 0.4871  accuracy 0.84  1,650 samples/s  5:32 left`"""
+    parts: list[str] = (
+        [state.status] if state.step is None else [f"step {state.step:,}/{state.total_steps or 0:,}"]
+    )
+    if state.step is not None and state.mode not in (None, "train", "warmup"):
+        parts[0] += f" ({state.mode})"
+    if state.epoch is not None:
+        parts.append(f"epoch {state.epoch}/{state.total_epochs}")
+    loss, accuracy = state.last.get("loss"), state.last.get("accuracy")
+    if loss is not None:
+        parts.append(f"loss {loss:.4f}")
+    if accuracy is not None:
+        parts.append(f"accuracy {accuracy:.2f}")
+    if state.samples_per_s is not None:
+        parts.append(f"{state.samples_per_s:,.0f} samples/s")
+    if state.eta_s is not None:
+        parts.append(f"{clock(state.eta_s)} left")
+    return "  ".join(parts)
+
+
+def progress_bar(state: RunState, width: int | None = None) -> str:
+    """The same after a bar, cut to the terminal's width."""
+    import shutil
+
+    columns = width or shutil.get_terminal_size().columns
+    share = min(1.0, (state.step or 0) / state.total_steps) if state.total_steps else 0.0
+    full = round(share * 20)
+    return f"[{'#' * full}{'.' * (20 - full)}] {progress_text(state)}"[: columns - 1]
+
+
+def clock(seconds: float) -> str:
+    """75 -> `1:15`, 3700 -> `1:01:40`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
