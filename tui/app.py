@@ -1,0 +1,203 @@
+"""Start the dashboard, live or over a recording. Textual is imported late: first a picture, then the rest."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dctop.tui import skeleton
+from dctop.tui.dialogs.forms import Value
+from dctop.tui.dialogs.times import HINT, moment_ns
+from dctop.tui.draw.look import Look
+from dctop.tui.terminal import look_of, size_of
+from dctop.tui.theme import DEFAULT, THEMES, colors_of, paint
+from dctop.tui.views.dashboard import PANE_KEYS
+
+if TYPE_CHECKING:
+    from dctop.tui.panes.base import PaneModel
+
+EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
+
+
+def run_dashboard(
+    *,
+    replay: Path | None = None,
+    at: str | None = None,
+    readonly: bool = False,
+    paint: str = "auto",
+    theme: str | None = None,
+    graph: str | None = None,
+    interval_s: float = 1.0,
+    panes: Sequence[str] | None = None,
+    focus_run: str | None = None,
+    record: Path | None = None,
+    config: Any = None,
+    lang: str | None = None,
+) -> int:
+    """Show the dashboard until the user leaves it; returns the exit status.
+
+    `replay`: a recording instead of the node, from the moment `at` on. `paint`: auto | fast | safe.
+    `panes`: which to show (default: all). `record`: record into this file from the start. `config`: the
+    user's configuration (attributes `theme`, `graph`, `panes`, `keys`, `thresholds`, `lang` are used if
+    present). Options given here win over the configuration.
+    """
+    error = _terminal_error() or _usage_error(theme, graph, paint, panes)
+    if error is not None:
+        print(f"dctop: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    theme = theme or _setting(config, "theme") or DEFAULT
+    look = look_of(graph or _setting(config, "graph"), os.environ)
+    shown = panes if panes is not None else _setting(config, "panes")
+    hidden = set(PANE_KEYS) - set(shown) if shown else set()
+    out = sys.stdout.fileno()
+    _first_picture(out, look, theme, hidden)
+    failure: str | None = None
+    status = EXIT_FAILURE
+    source: Any = None
+    try:
+        source = _open_source(replay, at, interval_s, config, lang)
+        if record is not None and replay is None:
+            source.start_recording(record)
+        status, failure = _show(source, look, theme, hidden, readonly, paint, config, focus_run, replay)
+    except KeyboardInterrupt:
+        status = 130
+    except (OSError, ValueError, ImportError) as e:
+        failure = str(e) or type(e).__name__
+    finally:
+        skeleton.write(skeleton.LEAVE, out)
+        if source is not None:
+            _close(source)
+    if failure is not None:
+        from dctop.engine import paths
+
+        print(f"dctop: {failure} (details: {paths.log_file()})", file=sys.stderr)
+        return EXIT_FAILURE
+    return status
+
+
+def pane_models() -> list[PaneModel]:
+    """One of each pane, the dashboard's in the order of their digits first."""
+    from dctop.tui import panes
+
+    classes: Iterable[Callable[[], PaneModel]] = panes.ALL if hasattr(panes, "ALL") else panes.PANES
+    return [make() for make in classes]
+
+
+def _show(
+    source: Any,
+    look: Look,
+    theme: str,
+    hidden: set[str],
+    readonly: bool,
+    paint_mode: str,
+    config: Any,
+    focus_run: str | None,
+    replay: Path | None,
+) -> tuple[int, str | None]:
+    from dctop.tui.application import DctopApp
+    from dctop.tui.state import UiState
+
+    app = DctopApp(
+        source,
+        pane_models(),
+        look=look,
+        theme=theme,
+        colors=colors_of(os.environ),
+        state=UiState(hidden=hidden, playing=False),
+        remap=_keys(config),
+        paint_mode=paint_mode,
+        readonly=readonly,
+        focus_run=focus_run,
+        save=_save_user if replay is None else None,
+    )
+    result = app.run()
+    return (EXIT_FAILURE if app.failure else result or EXIT_OK), app.failure
+
+
+def _open_source(replay: Path | None, at: str | None, interval_s: float, config: Any, lang: str | None) -> Any:
+    if replay is None:
+        from dctop.engine.live import LiveEngine
+
+        language = lang or _setting(config, "lang") or "en"
+        engine = LiveEngine(
+            interval_s=interval_s, thresholds=_setting(config, "thresholds") or {}, lang=language
+        )
+        engine.start()
+        return engine
+    from dctop.engine.recording.replay import ReplaySource
+
+    source: Any = ReplaySource(replay)
+    if at:
+        moment = moment_ns(at, source.t1_ns if at.startswith("-") else source.t0_ns, source.t0_ns, source.t1_ns)
+        if moment is None:
+            raise ValueError(f"--at {at}: not a moment ({HINT})")
+        source.seek(max(source.t0_ns, min(source.t1_ns, moment)))
+    return source
+
+
+def _close(source: Any) -> None:
+    for name in ("stop", "close"):
+        end = getattr(source, name, None)
+        if end is not None:
+            end()
+            return
+
+
+def _terminal_error() -> str | None:
+    try:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            return None
+    except (AttributeError, ValueError):  # closed, or none at all
+        pass
+    return (
+        "the dashboard needs a terminal for input and output; "
+        "without one use `dctop snapshot --json` or `dctop record -o FILE`"
+    )
+
+
+def _usage_error(
+    theme: str | None, graph: str | None, paint_mode: str, panes: Sequence[str] | None
+) -> str | None:
+    checks: tuple[tuple[str, str | None, Iterable[str]], ...] = (
+        ("theme", theme, THEMES),
+        ("graph", graph, ("braille", "block", "ascii")),
+        ("paint", paint_mode, ("auto", "fast", "safe")),
+        *(("pane", p, PANE_KEYS) for p in panes or ()),
+    )
+    for what, value, known in checks:
+        if value is not None and value not in known:
+            return f"no such {what}: {value} (there are: {', '.join(known)})"
+    return None
+
+
+def _first_picture(fd: int, look: Look, theme: str, hidden: set[str]) -> None:
+    w, h = size_of(fd)
+    names = dict(zip(PANE_KEYS, ("CPU", "GPU", "MEM", "DISK", "NET", "PROC", "TRAIN", "ALERTS"), strict=True))
+    skeleton.write(skeleton.picture(w, h, look, paint(theme, colors_of(os.environ)), names, hidden), fd)
+
+
+def _setting(config: Any, name: str) -> Any:
+    """A setting by name; None where the configuration is silent."""
+    return None if config is None else getattr(config, name, None)
+
+
+def _keys(config: Any) -> Mapping[str, str | Sequence[str]]:
+    return _setting(config, "keys") or _setting(config, "keymap") or {}
+
+
+def _save_user(values: dict[str, Value]) -> str | None:
+    """Write what F2 set to the user's configuration; an error line or None."""
+    from dctop.engine import config
+
+    settings: dict[str, Any] = {k: v for k, v in values.items() if not k.startswith("pane.")}
+    if "interval_s" in settings:
+        settings["interval_s"] = float(settings["interval_s"])
+    settings["panes"] = [k for k in PANE_KEYS if values.get(f"pane.{k}", True)]
+    try:
+        error = config.save_user(settings)
+    except OSError as e:
+        return f"not saved: {e.strerror or e}"
+    return str(error) if error else None

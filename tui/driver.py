@@ -1,0 +1,189 @@
+"""The terminal driver: Textual's, but it sleeps until there is something to read.
+
+The stock driver wakes ten times a second to look for keys, asks for every mouse movement (2 ms of CPU each),
+spins when its terminal has gone, and blocks the whole program when the terminal does not take output. This
+one sleeps in select, asks for clicks, drags and the wheel only, and reports a terminal that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import sys
+import termios
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from textual._parser import ParseError
+from textual._xterm_parser import XTermParser
+from textual.drivers.linux_driver import LinuxDriver
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+T = TypeVar("T")
+
+ESCAPE_POLL_S = 0.1
+"""While a lone ESC may still become a sequence, or the driver is leaving: the only times it polls."""
+CLOSE_WAIT_S = 2.0
+"""How long leaving waits for a terminal that does not take its output."""
+
+
+class PatientFile:
+    """The terminal as a text file that survives the terminal's end: later writes go nowhere."""
+
+    def __init__(self, file: IO[str], lost: Callable[[], None]) -> None:
+        self._file = file
+        self._lost = lost
+        self.broken = False
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def write(self, text: str) -> int:
+        return self._try(lambda: self._file.write(text)) or 0
+
+    def flush(self) -> None:
+        self._try(self._file.flush)
+
+    def _try(self, call: Callable[[], T]) -> T | None:
+        if self.broken:
+            return None
+        try:
+            return call()
+        except (OSError, ValueError):
+            self.broken = True
+            self._lost()
+            return None
+
+
+class SleepingDriver(LinuxDriver):
+    """See the module. `wakeups` counts returns from select."""
+
+    def __init__(
+        self,
+        app: App[Any],
+        *,
+        debug: bool = False,
+        mouse: bool = True,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
+        out = sys.__stdout__
+        assert out is not None
+        # Standard output, not standard error: `dctop 2>err.log` must still show a screen. A character the
+        # terminal's encoding lacks becomes `?` instead of ending the writer.
+        text = open(  # noqa: SIM115
+            os.dup(out.fileno()), "w", encoding=out.encoding, errors="replace", newline=""
+        )
+        self._file = PatientFile(text, self._terminal_gone)  # type: ignore[assignment]
+        self.wakeups = 0
+        self.stuck = False
+        """True after the terminal stopped taking output; cleared by the next write it takes."""
+        self._leaving = False
+        self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    # -- output -------------------------------------------------------------------------------------
+
+    @property
+    def backlog(self) -> int:
+        """Writes the terminal has not taken yet: while there are several, drawing more is useless."""
+        writer = self._writer_thread
+        return 0 if writer is None else writer._queue.qsize()
+
+    def write(self, data: str) -> None:
+        """Queue for the writer thread. The thread that draws and answers keys must not hang on a stuck
+        terminal: after a while the data is dropped (the app repaints once the terminal reads again)."""
+        writer = self._writer_thread
+        assert writer is not None, "not in application mode"
+        with contextlib.suppress(queue.Full):
+            writer._queue.put(data, timeout=0 if self.stuck else CLOSE_WAIT_S)
+            self.stuck = False
+            return
+        self.stuck = True
+
+    def close(self) -> None:
+        writer = self._writer_thread
+        if writer is not None and writer.is_alive():
+            with contextlib.suppress(queue.Full):
+                writer._queue.put(None, timeout=CLOSE_WAIT_S)
+            writer.join(CLOSE_WAIT_S)
+
+    def start_application_mode(self) -> None:
+        self._leaving = False
+        super().start_application_mode()
+
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """From the terminal itself: COLUMNS and LINES in the environment go stale with the first resize."""
+        try:
+            width, height = os.get_terminal_size(self._file.fileno())
+        except OSError:
+            width = height = 0
+        return width or 80, height or 24
+
+    def _enable_mouse_support(self) -> None:
+        if self._mouse:
+            # Buttons and wheel, motion while a button is held, coordinates beyond column 223.
+            self.write("\x1b[?1000h\x1b[?1002h\x1b[?1006h")
+
+    def _disable_mouse_support(self) -> None:
+        if self._mouse:
+            self.write("\x1b[?1006l\x1b[?1002l\x1b[?1000l")
+
+    def _enable_mouse_pixels(self) -> None:
+        """Positions in cells are all that is needed; pixels are off."""
+
+    # -- input --------------------------------------------------------------------------------------
+
+    def disable_input(self) -> None:
+        self._leaving = True
+        self._wake()
+        super().disable_input()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._wake_w, b".")
+
+    def run_input_thread(self) -> None:
+        """Wait for input and pass it on until the driver leaves or the terminal has gone."""
+        parser = XTermParser(self._debug)
+        decode = getincrementaldecoder("utf-8")("replace").decode
+        fds = [self.fileno, self._wake_r]
+        try:
+            while not self.exit_event.is_set():
+                timeout = ESCAPE_POLL_S if self._leaving or parser._timeout_time is not None else None
+                ready, _, _ = select.select(fds, [], [], timeout)
+                self.wakeups += 1
+                if self._wake_r in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self._wake_r, 64)
+                if self.fileno in ready:
+                    try:
+                        data = os.read(self.fileno, 4096)
+                    except OSError:  # EIO: the other end of the terminal was closed
+                        data = b""
+                    if not data:
+                        self._terminal_gone()
+                        return
+                    for event in parser.feed(decode(data)):
+                        self.process_message(event)
+                for event in parser.tick():
+                    self.process_message(event)
+        finally:
+            with contextlib.suppress(EOFError, ParseError):
+                for _ in parser.feed(""):
+                    pass
+
+    def _terminal_gone(self) -> None:
+        """Called in a driver thread."""
+        gone = getattr(self._app, "terminal_gone", None)
+        if gone is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has already ended
+                self._loop.call_soon_threadsafe(gone)
+
+    def stop_application_mode(self) -> None:
+        with contextlib.suppress(termios.error, OSError):
+            super().stop_application_mode()

@@ -1,0 +1,177 @@
+"""What panes ask for (`intents`): processes, runs, alerts, filter, sort order, clipboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dctop.tui import intents as i
+from dctop.tui.dialogs.base import LineEdit
+from dctop.tui.sources import is_live
+from dctop.tui.state import Filtering
+
+if TYPE_CHECKING:
+    from dctop.tui.application import DctopApp
+
+MUTE_MINUTES = 60.0
+
+
+class Requests:
+    """Bound to one app. Whatever reaches outside dctop is confirmed first and refused when read-only."""
+
+    def __init__(self, app: DctopApp) -> None:
+        self.app = app
+
+    def handle(self, pane: str, intent: i.Intent) -> None:
+        match intent:
+            case i.Notice(text, severity):
+                self.app.say(text, severity)
+            case i.EditFilter(text):
+                self.app.state.filtering = Filtering(pane, LineEdit(text), text)
+            case i.ChooseSort(options, current):
+                self.sort(pane, options, current)
+            case i.SignalProcess(pid, start, name):
+                self.signal(pid, start, name)
+            case i.ReniceProcess(pid, start, name, nice):
+                self.renice(pid, start, name, nice)
+            case i.ShowProcess(pid, start):
+                self.detail(pid, start)
+            case i.AckAlert(alert_id):
+                self.on_alert("ack", alert_id)
+            case i.MuteAlert(alert_id):
+                self.on_alert("mute", alert_id)
+            case i.ShowAlert(alert_id):
+                self.show_alert(alert_id)
+            case i.ShowRun(run_id):
+                self.show_run(run_id)
+            case i.StopRun(run_id):
+                self.stop_run(run_id)
+            case i.CopyText(text):
+                self.app.copy_to_clipboard(text)
+                self.app.say("copied (where the terminal allows it)")
+            case _:
+                self.app.say(f"nothing answers {type(intent).__name__}", "warning")
+
+    def refused(self, what: str) -> bool:
+        if self.app.source.mode == "replay":
+            self.app.say(f"{what}: this is a recording", "warning")
+            return True
+        if self.app.readonly:
+            self.app.say(f"{what}: refused, dctop runs with --readonly", "warning")
+            return True
+        return False
+
+    # -- panes --------------------------------------------------------------------------------------
+
+    def sort(self, pane: str, options: tuple[tuple[str, str], ...], current: str) -> None:
+        from dctop.tui.dialogs.lists import Item, ListDialog
+
+        def choose(column: str) -> None:
+            self.app.node.panes[pane].model.set_sort(column)
+            self.app.node.redraw_pane(pane)
+
+        items = [Item(column, label) for column, label in options]
+        self.app.node.open(ListDialog("sort by", items, choose, current))
+
+    # -- processes ----------------------------------------------------------------------------------
+
+    def signal(self, pid: int, start: int, name: str) -> None:
+        if self.refused("signals"):
+            return
+        from dctop.engine.actions import SIGNALS, signal_process
+        from dctop.tui.dialogs.process import signal_dialog
+
+        def send(number: int) -> None:
+            error = signal_process(pid, start, number)
+            self.app.say(error or f"sent signal {number} to {pid} {name}", "error" if error else "information")
+
+        self.app.node.open(signal_dialog(pid, name, SIGNALS, send))
+
+    def renice(self, pid: int, start: int, name: str, nice: int) -> None:
+        if self.refused("renice"):
+            return
+        from dctop.engine.actions import renice_process
+        from dctop.tui.dialogs.process import renice_dialog
+
+        def apply(value: int) -> str | None:
+            error = renice_process(pid, start, value)
+            if error is None:
+                self.app.say(f"{pid} {name} is now at nice {value}")
+            return error
+
+        self.app.node.open(renice_dialog(pid, name, nice, apply))
+
+    def detail(self, pid: int, start: int) -> None:
+        if self.app.source.mode == "replay":
+            self.app.say("process details: this is a recording", "warning")
+            return
+
+        def read() -> Any:
+            from dctop.probes.process_detail import read_detail
+
+            return read_detail(pid, start)
+
+        def show(found: Any) -> None:
+            from dctop.tui.dialogs.process import detail_dialog
+
+            self.app.node.open(detail_dialog(pid, found))
+
+        self.app.in_thread(read, show, f"process {pid}")
+
+    # -- alerts and runs ----------------------------------------------------------------------------
+
+    def on_alert(self, what: str, alert_id: int) -> None:
+        source = self.app.source
+        if not is_live(source):
+            self.app.say(f"{what}: this is a recording", "warning")
+        elif what == "ack":
+            source.ack(alert_id)
+            self.app.say("acknowledged")
+        else:
+            source.mute(alert_id, MUTE_MINUTES)
+            self.app.say(f"muted for {MUTE_MINUTES:.0f} min")
+        self.app.node.update()
+
+    def show_alert(self, alert_id: int) -> None:
+        node, s = self.app.node, self.app.state
+        self.select("alert", alert_id)
+        if s.view != "alerts":
+            self.app.operations.view("alerts")
+        if "alert-detail" in node.panes:
+            node.redraw_pane("alert-detail")
+
+    def show_run(self, run_id: str) -> None:
+        self.select("run", run_id)
+        if self.app.state.view != "runs":
+            self.app.operations.view("runs")
+        self.app.node.update()
+
+    def select(self, kind: str, value: int | str) -> None:
+        """Tell every pane that can show one alert or run which one (`select_alert`, `select_run`)."""
+        for pane in self.app.node.panes.values():
+            call = getattr(pane.model, f"select_{kind}", None)
+            if call is not None:
+                call(value)
+
+    def stop_run(self, run_id: str) -> None:
+        if self.refused("stopping a run"):
+            return
+        run = next((r for r in self.app.source.runs() if r.id == run_id), None)
+        if run is None:
+            self.app.say(f"run {run_id} is gone", "warning")
+            return
+        from dctop.tui.dialogs.forms import ConfirmDialog
+
+        directory = run.directory
+
+        def stop() -> str | None:
+            from dctop.engine.training.control import stop_run
+
+            return stop_run(directory)
+
+        def done(error: str | None) -> None:
+            self.app.say(error or "asked to stop: it finishes its step and saves a checkpoint",
+                         "error" if error else "information")  # fmt: skip
+
+        lines = [f"Stop run {run_id} ({run.workload})?", "It finishes the step and saves a checkpoint."]
+        yes = lambda: self.app.in_thread(stop, done, "stop run")  # noqa: E731
+        self.app.node.open(ConfirmDialog("stop training", lines, yes))

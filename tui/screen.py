@@ -1,0 +1,538 @@
+"""The one screen: header, ribbon, panes at computed places, footer, dialogs; keys and mouse go through here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
+from textual.layout import Layout, WidgetPlacement
+from textual.widget import Widget
+
+from dctop.tui import bars
+from dctop.tui.bindings import FIRST, PROCESS_KEYS, KeyMap, of_mode
+from dctop.tui.dialogs.base import Dialog
+from dctop.tui.draw.look import Look
+from dctop.tui.draw.rows import Row
+from dctop.tui.fast import FastScreen, RowsWidget
+from dctop.tui.frame import notice_rows, safe_row
+from dctop.tui.overlay import DialogWidget
+from dctop.tui.pane import PaneWidget
+from dctop.tui.panes.base import PaneModel, View
+from dctop.tui.sources import gpu_count, is_live, is_replay, recorder_status
+from dctop.tui.state import Filtering, UiState
+from dctop.tui.theme import Paint
+from dctop.tui.views import alerts as alerts_view
+from dctop.tui.views import dashboard, replaybar, runs
+from dctop.tui.views.place import Box, size_class
+
+if TYPE_CHECKING:
+    from textual import events
+
+    from dctop.engine.metrics.model import Snapshot
+    from dctop.engine.metrics.source import Source
+    from dctop.tui.application import DctopApp
+    from dctop.tui.intents import Intent
+    from dctop.tui.keys import Action
+
+TOO_SMALL_W, TOO_SMALL_H = 20, 5
+RUN_KEYS_FIRST = ("run", "training")
+
+
+class ComputedLayout(Layout):
+    """Asks the screen where its children go."""
+
+    name = "computed"
+
+    def arrange(
+        self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
+    ) -> list[WidgetPlacement]:
+        assert isinstance(parent, NodeScreen)
+        boxes = parent.place(size.width, size.height)
+        return [
+            WidgetPlacement(Region(*boxes[c]), NULL_OFFSET, NULL_SPACING, c)
+            for c in children
+            if isinstance(c, RowsWidget) and c in boxes
+        ]
+
+
+class LineWidget(RowsWidget):
+    """A bar of one or two lines. Clicks go to the screen by the widget's id."""
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        self.screen.clicked_bar(self.id, int(event.x))  # type: ignore[attr-defined]
+
+
+class NodeScreen(FastScreen):
+    """Owns what is where and who gets a key. What actions do is `Operations`' business."""
+
+    AUTO_FOCUS = ""
+    ALLOW_SELECT = False
+
+    def __init__(
+        self,
+        source: Source,
+        models: Sequence[PaneModel],
+        state: UiState,
+        keymap: KeyMap,
+        look: Look,
+        paint: Paint,
+        fast: bool,
+        readonly: bool,
+    ) -> None:
+        super().__init__(paint, fast)
+        self.source = source
+        self.state = state
+        self.keymap = keymap
+        self.look = look
+        self.readonly = readonly
+        self.panes = {m.key: PaneWidget(m, paint) for m in models}
+        self.header = LineWidget(paint, "header")
+        self.ribbon = LineWidget(paint, "ribbon")
+        self.replay = LineWidget(paint, "replay")
+        self.footer = LineWidget(paint, "footer")
+        self.small = RowsWidget(paint, "small")
+        self.dialog = DialogWidget(paint, "dialog")
+        self.bars = (self.header, self.ribbon, self.replay, self.footer, self.small)
+        self.visible_panes: dict[str, Box] = {}
+        self.stalled_s = 0.0
+        self._ribbon_row: Row | None = None
+        self._footer_places: list[tuple[int, int, str]] = []
+        self._gpus = -1
+        self._views: dict[tuple[bool, bool], View] = {}
+        self._computed = ComputedLayout()
+        self._marks: tuple[int, list[replaybar.Mark]] = (-1, [])
+
+    def compose(self) -> ComposeResult:
+        yield from self.bars
+        yield from self.panes.values()
+        yield self.dialog
+
+    @property
+    def layout(self) -> Layout:
+        return self._computed
+
+    @property
+    def commander(self) -> DctopApp:
+        return self.app  # type: ignore[return-value]
+
+    # -- where things are ---------------------------------------------------------------------------
+
+    def place(self, w: int, h: int) -> dict[RowsWidget, Box]:
+        """Boxes of all widgets on a screen of `w` x `h`; draws what has a new size, so that the first
+        paint after a layout is already right."""
+        self._views.clear()
+        if w < TOO_SMALL_W or h < TOO_SMALL_H:
+            self.visible_panes = {}
+            self.small.put(notice_rows("dctop: enlarge", w, h), quiet=True)
+            return {self.small: Box(0, 0, w, h)} if w > 0 and h > 0 else {}
+        out: dict[RowsWidget, Box] = {self.header: Box(0, 0, w, 1), self.footer: Box(0, h - 1, w, 1)}
+        top, bottom = 1, h - 1
+        self._ribbon_row = self._ribbon(w)
+        if self._ribbon_row is not None and h >= 12:
+            out[self.ribbon] = Box(0, top, w, 1)
+            top += 1
+        if self.source.mode == "replay" and h >= 14:
+            bottom -= replaybar.HEIGHT
+            out[self.replay] = Box(0, bottom, w, replaybar.HEIGHT)
+        self.visible_panes = self._pane_boxes(Box(0, top, w, bottom - top))
+        if self.state.focus not in self.visible_panes and self.visible_panes:
+            self.state.focus = next(iter(self.visible_panes))
+            self._views.clear()
+        for key, box in self.visible_panes.items():
+            pane = self.panes[key]
+            out[pane] = box
+            if pane.drawn_size != (box.w, box.h):
+                pane.draw(self.view_of(key), box.w, box.h, quiet=True)
+        box = self.dialog.box(w, h)
+        if box is not None:
+            out[self.dialog] = box
+            self.dialog.draw(box.w, box.h, self.look, quiet=True)
+        self._draw_bars(w, quiet=True)
+        return out
+
+    def _pane_boxes(self, body: Box) -> dict[str, Box]:
+        s = self.state
+        if body.h <= 0:
+            return {}
+        if s.view == "processes" and "processes" in self.panes:
+            return {"processes": body}
+        if s.zoomed and s.focus in self.panes:
+            return {s.focus: body}
+        if s.view == "alerts" and "alerts" in self.panes:
+            boxes = alerts_view.layout(body)
+            return {k: b for k, b in boxes.items() if k in self.panes} if set(boxes) <= self.panes.keys() else {
+                "alerts": body
+            }
+        if s.view == "runs":
+            return runs.layout(body, self.run_keys())
+        shown = [k for k in dashboard.PANE_KEYS if k in self.panes and k not in s.hidden]
+        self._gpus = gpu_count(self.source)
+        return dashboard.layout(body, shown, self._gpus, s.wanted)
+
+    def run_keys(self) -> list[str]:
+        """Panes of the training view: the run panes, or the dashboard's training pane without any."""
+        extra = [k for k in self.panes if k.startswith("run")]
+        return extra or [k for k in ("training",) if k in self.panes]
+
+    def relayout(self) -> None:
+        """Places have changed (view, zoom, hidden pane, ribbon, dialog)."""
+        self._arrangement_cache.clear()
+        self.refresh(layout=True)
+
+    # -- what is drawn ------------------------------------------------------------------------------
+
+    def view_of(self, key: str) -> View:
+        flags = (key == self.state.focus and not self.dialog.stack, self.state.zoomed)
+        view = self._views.get(flags)
+        if view is None:
+            size = size_class(self.size.width, self.size.height)
+            view = self._views[flags] = View(
+                self.source, self.source.snapshot(), self.look, size, flags[0], flags[1], self.readonly,
+                self.state.paused_at is not None,
+            )  # fmt: skip
+        return view
+
+    def update(self, panes: bool = True) -> None:
+        """A tick, or something the user did: redraw what is visible. Nothing is painted that did not change."""
+        if not self.is_attached or self.size.width <= 0:
+            return
+        self._views.clear()
+        w = self.size.width
+        ribbon = self._ribbon(w)
+        grid = self.state.view == "dashboard" and not self.state.zoomed
+        if (ribbon is None) != (self._ribbon_row is None) or (grid and gpu_count(self.source) != self._gpus):
+            self.relayout()
+        self._ribbon_row = ribbon
+        if panes:
+            for key, box in self.visible_panes.items():
+                self.panes[key].draw(self.view_of(key), box.w, box.h)
+        self._draw_bars(w)
+        top = self.dialog.top
+        if top is not None and top.redraw_each_tick:
+            self.redraw_dialog()
+        self.paint_now()
+
+    def redraw_pane(self, key: str) -> None:
+        box = self.visible_panes.get(key)
+        if box is not None:
+            self._views.clear()
+            self.panes[key].draw(self.view_of(key), box.w, box.h)
+
+    def redraw_dialog(self) -> None:
+        box = self.dialog.box(self.size.width, self.size.height)
+        if box is None or (box.w, box.h) != tuple(self.dialog.size) or self.dialog.region.offset != (box.x, box.y):
+            self.relayout()
+        else:
+            self.dialog.draw(box.w, box.h, self.look)
+
+    def _draw_bars(self, w: int, quiet: bool = False) -> None:
+        self.header.put([safe_row(bars.header(self._head(), w, self.look), w)], quiet)
+        if self._ribbon_row is not None:
+            self.ribbon.put([safe_row(self._ribbon_row, w)], quiet)
+        self.footer.put([safe_row(self._footer(w), w)], quiet)
+        if is_replay(self.source):
+            self.replay.put(self._replay_rows(w), quiet)
+
+    def _head(self) -> bars.Head:
+        source, s = self.source, self.state
+        snap = source.snapshot()
+        mode, detail, clock = self._mode(snap)
+        now = time.time_ns() if snap is None else snap.frame.wall_ns
+        counts: dict[str, int] = {}
+        for a in bars.open_alerts(source.alerts(), now):
+            counts[a.severity] = counts.get(a.severity, 0) + 1
+        status = recorder_status(source)
+        rec = None
+        bad = False
+        if status is not None:
+            bad = bool(status.error or status.lost_frames)
+            rec = status.error or _size(status.size_bytes) + (f" lost {status.lost_frames}" if bad else "")
+        names = {"dashboard": "", "alerts": "ALERTS", "runs": "RUNS", "processes": "PROCESSES"}
+        return bars.Head(
+            host=(snap and snap.text("host.name")) or "",
+            mode=mode,
+            detail=detail,
+            view=names[s.view],
+            counts=counts,
+            rec=rec,
+            rec_bad=bad,
+            self_pct=None if snap is None else snap.num("dctop.cpu_pct"),
+            clock=clock,
+            flags="read-only" if self.readonly else "",
+        )
+
+    def _mode(self, snap: Snapshot | None) -> tuple[str, str, str]:
+        source, s = self.source, self.state
+        if is_replay(source):
+            at = replaybar.clock(source.position_ns)
+            return ("REPLAY" if s.playing else "REPLAY PAUSED"), f"x{s.speed:g}", at
+        clock = datetime.now().strftime("%H:%M:%S")
+        if snap is None:
+            return "STARTING", "", clock
+        if self.stalled_s > 0:
+            return "STALLED", f"{self.stalled_s:.0f}s", clock
+        back = source.back if is_live(source) else 0
+        ago = f"-{replaybar.span_text(int(back * source.interval_s * 1e9))}" if back else ""
+        if s.paused_at is not None:
+            return "PAUSED", ago, clock
+        return ("BACK", ago, clock) if back else ("LIVE", f"{source.interval_s:g}s", clock)
+
+    def _ribbon(self, w: int) -> Row | None:
+        snap = self.source.snapshot()
+        now = time.time_ns() if snap is None else snap.frame.wall_ns
+        return bars.ribbon(bars.open_alerts(self.source.alerts(), now), w, self.look, "A")
+
+    def _footer(self, w: int) -> Row:
+        notice = self.state.current_notice()
+        if notice is not None:
+            self._footer_places = []
+            return bars.notice_line(*notice, w, self.look)
+        filtering = self.state.filtering
+        if filtering is not None:
+            self._footer_places = []
+            name = self.panes[filtering.pane].model.name
+            return bars.filter_line(name, filtering.edit.spans(max(1, w - len(name) - 10)), w)
+        row, self._footer_places = bars.footer(self._hints(), w)
+        return row
+
+    def _hints(self) -> list[bars.Hint]:
+        hints: list[bars.Hint] = []
+        pane = self.panes.get(self.state.focus)
+        own = pane.model.actions if pane is not None else ()
+        taken: set[str] = set()
+        for action in (*own, *of_mode(self.source.mode)):
+            key = self.keymap.hint(action, self.look.unicode)
+            if action.footer and key and key not in taken:
+                taken.add(key)
+                hints.append(bars.Hint(key, action.label, action.id))
+        return hints
+
+    def _replay_rows(self, w: int) -> list[Row]:
+        source = self.source
+        assert is_replay(source)
+        if self._marks[0] != source.t1_ns:
+            self._marks = (source.t1_ns, _marks_of(source))
+        rows = replaybar.rows(
+            source.t0_ns, source.t1_ns, source.position_ns, self._marks[1], list(source.gaps()), w, self.look
+        )
+        return [safe_row(r, w) for r in rows]
+
+    def restyle(self, paint: Paint, look: Look) -> None:
+        """Another theme or way to draw: everything again."""
+        self.paint, self.look = paint, look
+        for widget in (*self.bars, *self.panes.values(), self.dialog):
+            widget.repaint_with(paint)
+        self.update()
+        if self.dialog.top is not None:
+            self.redraw_dialog()
+        self.refresh()
+
+    # -- focus --------------------------------------------------------------------------------------
+
+    def focus_pane(self, key: str) -> None:
+        old = self.state.focus
+        if key == old or key not in self.panes:
+            return
+        self.state.focus = key
+        if self.state.zoomed:
+            self.relayout()
+        for k in (old, key):
+            self.redraw_pane(k)
+        self._draw_bars(self.size.width)
+
+    def focus_step(self, by: int) -> None:
+        keys = list(self.visible_panes)
+        if self.state.zoomed:
+            keys = [k for k in dashboard.PANE_KEYS if k in self.panes and k not in self.state.hidden]
+        if keys:
+            at = keys.index(self.state.focus) if self.state.focus in keys else -1
+            self.focus_pane(keys[(at + by) % len(keys)])
+
+    # -- dialogs ------------------------------------------------------------------------------------
+
+    def open(self, dialog: Dialog) -> None:
+        self.state.notice = None
+        self.dialog.stack.append(dialog)
+        self.redraw_pane(self.state.focus)
+        self.relayout()
+
+    def close(self, dialog: Dialog | None = None) -> None:
+        stack = self.dialog.stack
+        if dialog is None:
+            stack.clear()
+        elif dialog in stack:
+            stack.remove(dialog)
+        self.redraw_pane(self.state.focus)
+        self.relayout()
+
+    # -- keys ---------------------------------------------------------------------------------------
+
+    def take_key(self, key: str, char: str | None) -> bool:
+        """Give a key to whoever it concerns; True if it meant something. Repaints."""
+        taken = self._route(key, char)
+        if taken:
+            self._draw_bars(self.size.width)
+            self.paint_now()
+        return taken
+
+    def _route(self, key: str, char: str | None) -> bool:
+        if self.state.notice is not None:
+            self.state.notice = None
+        dialog = self.dialog.top
+        if dialog is not None:
+            if key == "ctrl+c":
+                self.close(dialog)
+            elif dialog.key(key, char):
+                self.close(dialog)
+            else:
+                self.redraw_dialog()
+            return True
+        if self.state.filtering is not None:
+            self._filter_key(self.state.filtering, key, char)
+            return True
+        app_actions = of_mode(self.source.mode)
+        action = self.keymap.find(app_actions, key)
+        if action is not None and (key in FIRST or action.id.startswith("replay.")):
+            return self.commander.run_action_id(action.id)
+        pane = self.panes.get(self.state.focus)
+        if pane is not None:
+            own = self.keymap.find(pane.model.actions, key)
+            if own is not None:
+                self.act(pane.model.key, own)
+                return True
+            page = {"pageup": -1, "pagedown": 1}.get(key)
+            if page is not None and pane.model.scroll(page * max(1, pane.size.height - 4)):
+                self.redraw_pane(pane.model.key)
+                return True
+        if key in PROCESS_KEYS and self._to_processes(key):
+            return True
+        return action is not None and self.commander.run_action_id(action.id)
+
+    def _to_processes(self, key: str) -> bool:
+        pane = self.panes.get("processes")
+        action = None if pane is None else self.keymap.find(pane.model.actions, key)
+        if action is None or "processes" not in self.visible_panes:
+            return False
+        self.focus_pane("processes")
+        self.act("processes", action)
+        return True
+
+    def act(self, key: str, action: Action | str) -> None:
+        """Let a pane answer one of its actions, then redraw it and do what it asks for."""
+        pane = self.panes[key]
+        name = action if isinstance(action, str) else action.id
+        self._ask(key, lambda: pane.model.act(name, self.view_of(key)))
+
+    def _ask(self, key: str, call: object) -> None:
+        intent: Intent | None = None
+        try:
+            intent = call()  # type: ignore[operator]
+        except Exception as e:
+            self.commander.fault(f"pane {key}", e)
+        self.redraw_pane(key)
+        if "alert-detail" in self.visible_panes and key == "alerts":
+            self.redraw_pane("alert-detail")
+        if intent is not None:
+            self.commander.intend(key, intent)
+
+    def _filter_key(self, f: Filtering, key: str, char: str | None) -> None:
+        model = self.panes[f.pane].model
+        if key in ("enter", "tab", "down"):
+            self.state.filtering = None
+        elif key in ("escape", "ctrl+c"):
+            self.state.filtering = None
+            model.set_filter("")
+        elif f.edit.key(key, char):
+            model.set_filter(f.edit.text)
+        self.redraw_pane(f.pane)
+
+    def pasted(self, text: str) -> None:
+        dialog, filtering = self.dialog.top, self.state.filtering
+        if dialog is not None:
+            if dialog.paste(text):
+                self.close(dialog)
+            else:
+                self.redraw_dialog()
+        elif filtering is not None:
+            filtering.edit.insert(text)
+            self.panes[filtering.pane].model.set_filter(filtering.edit.text)
+            self.redraw_pane(filtering.pane)
+        self._draw_bars(self.size.width)
+        self.paint_now()
+
+    # -- mouse --------------------------------------------------------------------------------------
+
+    def clicked_pane(self, key: str, x: int, y: int, double: bool) -> None:
+        if self.dialog.top is not None:
+            return
+        self.focus_pane(key)
+        pane = self.panes[key]
+        w, h = pane.size
+        if 0 < x < w - 1 and 0 < y < h - 1:
+            self._ask(key, lambda: pane.model.click(x - 1, y - 1, self.view_of(key), double))
+        elif y == 0 and double:
+            self.commander.run_action_id("app.zoom")
+        self.paint_now()
+
+    def scrolled_pane(self, key: str, rows: int) -> None:
+        if self.dialog.top is None and self.panes[key].model.scroll(rows):
+            self.redraw_pane(key)
+            self.paint_now()
+
+    def clicked_bar(self, bar: str | None, x: int) -> None:
+        source = self.source
+        if bar == "footer" and self.dialog.top is None:
+            hit = next((a for x0, x1, a in self._footer_places if x0 <= x < x1), None)
+            pane = self.panes.get(self.state.focus)
+            if hit is not None and pane is not None and any(a.id == hit for a in pane.model.actions):
+                self.act(self.state.focus, hit)
+            elif hit is not None:
+                self.commander.run_action_id(hit)
+        elif bar == "ribbon":
+            self.commander.run_action_id("view.alerts")
+        elif bar == "replay" and is_replay(source) and self.size.width > 0:
+            part = x / max(1, self.size.width - 1)
+            source.seek(int(source.t0_ns + part * (source.t1_ns - source.t0_ns)))
+            self.update()
+        self.paint_now()
+
+    def clicked_dialog(self, x: int, y: int) -> None:
+        dialog = self.dialog.top
+        if dialog is not None and x >= 0 and y >= 0:
+            if dialog.click(x, y):
+                self.close(dialog)
+            else:
+                self.redraw_dialog()
+            self.paint_now()
+
+    def scrolled_dialog(self, rows: int) -> None:
+        if self.dialog.top is not None:
+            self.dialog.top.scroll(rows)
+            self.redraw_dialog()
+            self.paint_now()
+
+
+def _size(n: int | None) -> str:
+    if n is None:
+        return ""
+    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
+
+
+def _marks_of(source: Source) -> list[replaybar.Mark]:
+    """What the recording knows of alerts and markers, for the replay bar."""
+    assert is_replay(source)
+    marks: list[replaybar.Mark] = []
+    for event in source.events():
+        wall = getattr(event, "wall_ns", None)
+        if wall is not None:
+            kind = getattr(event, "severity", None) or getattr(event, "kind", "info")
+            marks.append(replaybar.Mark(wall, str(kind)))
+    return marks
+
+
+

@@ -1,0 +1,73 @@
+"""What the screen needs of a source beyond `Source`: the live engine's and the replay's own abilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeGuard
+
+from dctop.engine.metrics.source import Source
+
+
+class LiveLike(Source, Protocol):
+    """`engine.live.LiveEngine` as the screen uses it."""
+
+    tick_seq: int
+    next_tick_mono: float
+    recorder: Any
+
+    @property
+    def back(self) -> int: ...
+
+    def look_back(self, ticks: int) -> int: ...
+
+    def start_recording(self, path: Path | None = None) -> Path: ...
+
+    def stop_recording(self) -> None: ...
+
+    def mark(self, text: str) -> Any: ...
+
+    def ack(self, alert_id: int) -> None: ...
+
+    def mute(self, alert_id: int, minutes: float) -> None: ...
+
+
+class ReplayLike(Source, Protocol):
+    """`engine.recording.replay.ReplaySource` as the screen uses it. Times: wall clock, ns."""
+
+    position_ns: int
+    t0_ns: int
+    t1_ns: int
+
+    def seek(self, wall_ns: int) -> Any: ...
+
+    def step(self, n: int) -> Any: ...
+
+    def advance(self, seconds: float) -> Any: ...
+
+    def events(self) -> Iterable[Any]: ...
+
+    def gaps(self) -> Sequence[tuple[int, int]]: ...
+
+    def next_event(self, direction: int, kinds: Any) -> Any: ...
+
+
+def is_live(source: Source) -> TypeGuard[LiveLike]:
+    return source.mode == "live"
+
+
+def is_replay(source: Source) -> TypeGuard[ReplayLike]:
+    return source.mode == "replay"
+
+
+def gpu_count(source: Source) -> int:
+    snap = source.snapshot()
+    count = None if snap is None else snap.num("gpu.count")
+    return int(count) if count is not None and count > 0 else 0
+
+
+def recorder_status(source: Source) -> Any | None:
+    """state, path, size_bytes, bytes_per_hour, lost_frames, error; None where nothing is recorded."""
+    recorder = getattr(source, "recorder", None)
+    status = None if recorder is None else getattr(recorder, "status", None)
+    return status() if callable(status) else status
