@@ -86,7 +86,7 @@ class CpuProbe:
             return
         for key, text in zip(_LOADS, fields):
             values[key] = decimal(text)
-        if len(fields) < 3:
+        if values["cpu.load15"] is None or values["cpu.load1"] is None:
             problems.append(strange(self._load_path))
 
     def _parse_stat(self, data: bytes, values: dict[str, Value]) -> None:
