@@ -6,11 +6,12 @@ with many cores every five. What the node does not have (most virtual machines) 
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 
 from dctop.probes.base import KeptFile, Sample, Value, series
-from dctop.probes.files import decimal, number, printable, read_some, read_whole, reason
+from dctop.probes.files import U64_MAX, decimal, number, printable, read_some, read_whole, reason
 
 _MANY = 64
 _LOOK_AGAIN_READS = 30
@@ -40,6 +41,8 @@ class _Reading:
             n = int(text)  # temperatures may be negative
         except ValueError:
             return None
+        if abs(n) > U64_MAX:
+            return None
         return n if self.scale == 1.0 else n * self.scale
 
     def close(self) -> None:
@@ -64,20 +67,17 @@ class SensorsProbe:
         self._count += 1
         mono, wall = time.monotonic_ns(), time.time_ns()
         values: dict[str, Value] = {}
-        failed: dict[str, str] = {}
+        failed: dict[tuple[str, int | None], str] = {}
         for reading in self._readings:
             try:
                 values[reading.key] = reading.read()
             except OSError as e:
                 values[reading.key] = None
-                failed.setdefault(f"{reading.key.partition('{')[0]} {e.errno}", reason(reading.path, e))
+                metric = reading.key.partition("{")[0]
+                failed.setdefault((metric, e.errno), _problem(metric, reading.path, e))
         if not any(key.startswith("cpu.freq_mhz") for key in values):
             values.update(self._cpuinfo_mhz())
-        problems = tuple(
-            f"{line} (CPU power needs root)" if key.startswith("cpu.energy_uj") else line
-            for key, line in failed.items()
-        )
-        return Sample("sensors", mono, wall, values, problems=problems)
+        return Sample("sensors", mono, wall, values, problems=tuple(failed.values()))
 
     def close(self) -> None:
         for reading in self._readings:
@@ -151,6 +151,11 @@ class SensorsProbe:
             elif line.startswith(b"cpu MHz") and core is not None:
                 out[series("cpu.freq_mhz", core=core)] = decimal(line.partition(b":")[2].strip())
         return out
+
+
+def _problem(metric: str, path: Path, e: OSError) -> str:
+    hint = e.errno in (errno.EACCES, errno.EPERM) and metric == "cpu.energy_uj"
+    return reason(path, e) + (" (CPU power needs root)" if hint else "")
 
 
 def _numbered(folder: Path, head: str) -> list[tuple[int, Path]]:
