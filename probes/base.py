@@ -113,7 +113,7 @@ class Probe(Protocol):
     """A reader of one resource. `read` may raise: the hub backs off and shows the message."""
 
     name: str
-    """cpu, pressure, memory, container, disk, filesystem, network, process, kernel, clock, gpu"""
+    """cpu, pressure, memory, container, disk, filesystem, network, links, process, kernel, clock, gpu"""
     period_s: float
     lane: str
     """Probes of one lane share a thread. `proc` is for reads that cannot block (plain /proc files);

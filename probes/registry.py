@@ -13,6 +13,7 @@ from dctop.probes.filesystem import FilesystemProbe
 from dctop.probes.gpu import GpuProbe
 from dctop.probes.host import HostProbe
 from dctop.probes.kernel import KernelProbe
+from dctop.probes.links import LinksProbe
 from dctop.probes.memory import MemoryProbe
 from dctop.probes.network import NetworkProbe
 from dctop.probes.pressure import PressureProbe
@@ -35,6 +36,7 @@ def all_probes(proc: str | Path = "/proc", sys: str | Path = "/sys", interval_s:
         ClockProbe(proc, sys),
         DiskProbe(proc, sys),
         NetworkProbe(proc, sys),
+        LinksProbe(proc, sys),
         ProcessProbe(proc, sys),
         FilesystemProbe(proc, sys),
         KernelProbe(proc, sys),

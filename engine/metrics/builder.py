@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-from dctop.engine.metrics.derived import derive, derive_processes, labels_of, plan_for
+from dctop.engine.metrics.derived import (
+    across,
+    derive,
+    derive_across,
+    derive_processes,
+    labels_of,
+    plan_for,
+)
 from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.probes.base import Process, Sample, Value
 
@@ -29,6 +36,8 @@ class SnapshotBuilder:
         self._derived: dict[str, dict[str, Value]] = {}
         self._keys: dict[str, frozenset[str]] = {}
         self._labels: dict[str, tuple[str, ...]] = {}
+        self._nics: tuple[str, ...] = ()
+        self._added = 0
         self._by_pid: dict[int, Process] = {}
         self._rates: tuple[dict[int, float], dict[int, float], dict[int, float]] = ({}, {}, {})
 
@@ -43,11 +52,15 @@ class SnapshotBuilder:
         for name in [n for n in self._samples if n not in frame.samples]:
             del self._samples[name], self._derived[name], self._keys[name]
             changed = True
-        if changed:
-            self._labels = labels_of(frozenset().union(*(d.keys() for d in self._derived.values())))
         values: dict[str, Value] = {}
         for derived in self._derived.values():
             values.update(derived)
+        if changed:
+            self._nics = across(values)
+        added = derive_across(values, self._nics)
+        if changed or added != self._added:
+            self._added = added
+            self._labels = labels_of(frozenset(values))
         snap = Snapshot(frame, self._previous, values, *self._rates, self._labels)
         self._previous = frame
         return snap

@@ -8,7 +8,7 @@ a share of nothing (no time passed, no requests) is no value.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dctop.probes.base import Process, Value, split_series
@@ -87,7 +87,6 @@ class _Plan:
     mounts: tuple[str, ...]
     nodes: tuple[str, ...]
     gpus: tuple[str, ...]
-    nics: tuple[str, ...]
 
 
 def _suffix(key: str) -> str:
@@ -124,7 +123,6 @@ def make_plan(keys: frozenset[str]) -> _Plan:
         mounts=tuple(found.get("fs.used_bytes", ())),
         nodes=tuple(found.get("memory.node.total_bytes", ())),
         gpus=tuple(found.get("gpu.mem_total_bytes", ())),
-        nics=tuple(found.get("net.speed_mbps", ())),
     )
 
 
@@ -180,8 +178,6 @@ def derive(
         _cpu(results, keys, new, old, out)
     for s in plan.disks:
         _disk(s, new, old, out)
-    for s in plan.nics:
-        _nic(s, new, out)
     _counts(new, old, out)
     return out
 
@@ -262,13 +258,29 @@ def _disk(s: str, new: Mapping[str, Value], old: Mapping[str, Value], out: dict[
         out["disk.util_pct" + s] = 100.0
 
 
-def _nic(s: str, new: Mapping[str, Value], out: dict[str, Value]) -> None:
-    if new.get("net.virtual" + s) != 0:
-        return
-    rx, tx = _number(out.get("net.rx_bytes_per_s" + s)), _number(out.get("net.tx_bytes_per_s" + s))
-    speed = _number(new.get("net.speed_mbps" + s))
-    if rx is not None and tx is not None and speed:
-        out["net.util_pct" + s] = 8e-4 * max(rx, tx) / speed
+def across(keys: Iterable[str]) -> tuple[str, ...]:
+    """What `derive_across` needs of a snapshot's keys: the interfaces, as suffixes of a series."""
+    return tuple(_suffix(key) for key in keys if key.startswith("net.speed_mbps{"))
+
+
+def derive_across(values: dict[str, Value], nics: Sequence[str]) -> int:
+    """Add to `values` (all probes' together) what takes more than one probe; the number of series added.
+
+    `net.util_pct`: the rates are the network probe's, speed and kind the links probe's. Hardware
+    interfaces only; None while the speed or a rate is unknown.
+    """
+    added = 0
+    for s in nics:
+        if values.get("net.virtual" + s) != 0:
+            continue
+        rx, tx = _number(values.get("net.rx_bytes_per_s" + s)), _number(values.get("net.tx_bytes_per_s" + s))
+        speed = _number(values.get("net.speed_mbps" + s))
+        if rx is None or tx is None or not speed:
+            values["net.util_pct" + s] = None
+        else:
+            values["net.util_pct" + s] = 8e-4 * max(rx, tx) / speed
+        added += 1
+    return added
 
 
 def _counts(new: Mapping[str, Value], old: Mapping[str, Value], out: dict[str, Value]) -> None:
