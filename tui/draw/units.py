@@ -24,11 +24,13 @@ def _scaled(v: float, base: float, names: tuple[str, ...], width: int) -> str:
     if v < 0:
         sign, v = "-", -v
     step = 0
-    while v >= 999.5 and step < len(names) - 1:
+    # Powers of 1024 go to four digits before they change the unit: 1007G says more than 0.98T.
+    most = 1023.5 if base == 1024.0 else 999.5
+    while v >= most and step < len(names) - 1:
         v /= base
         step += 1
-    if v >= 999.5:
-        v = 999.0
+    if v >= most:
+        v = most - 0.5
     if step == 0 or v >= 99.95 or sign:
         return f"{sign}{v:.0f}{names[step]}".rjust(width)
     return (f"{v:.1f}" if v >= 9.995 else f"{v:.2f}").rjust(width - len(names[step])) + names[step]
@@ -55,7 +57,7 @@ def iec(v: float | None) -> str:
         return "-"
     assert v is not None
     step = 0
-    while abs(v) >= 1000.0 and step < len(_IEC) - 1:
+    while abs(v) >= 1023.5 and step < len(_IEC) - 1:
         v /= 1024.0
         step += 1
     # Three digits at most, and no `.0`: limits are mostly round.

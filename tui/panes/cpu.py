@@ -10,7 +10,7 @@ from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.glyphs import glyphs
 from dctop.tui.draw.graph import area_rows, samples
 from dctop.tui.draw.heat import grid
-from dctop.tui.draw.rows import Row, S, Span
+from dctop.tui.draw.rows import Row, S, Span, fit
 from dctop.tui.panes.base import View
 from dctop.tui.panes.parts import (
     DataPane,
@@ -24,6 +24,7 @@ from dctop.tui.panes.parts import (
     keys_of,
     mark,
     num,
+    outside,
     pressure_item,
     state_style,
 )
@@ -109,14 +110,14 @@ class CpuPane(DataPane):
         """Cores numbered downwards, as htop does it."""
         high = -(-len(cores) // columns)
         cell = w // columns
-        digits = max((len(n) for n in names), default=1)
+        digits = min(4, max((len(n) for n in names), default=1))
         rows: list[Row] = []
         for r in range(high):
             spans: list[Span] = []
             used = 0
             for c in range(r, len(cores), high):
                 pct = cores[c]
-                spans.append((names[c].rjust(digits)[:digits] + " ", S.DIM))
+                spans.append((fit(outside(names[c], view.look), digits, ">", "") + " ", S.DIM))
                 size = max(1, cell - digits - 7)
                 spans.extend(bar_spans(pct, size, view.look))
                 spans.append((units.pct(pct, 5) + " ", S.TEXT))

@@ -12,8 +12,9 @@ from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.glyphs import glyphs
 from dctop.tui.draw.graph import area_rows, samples, spark
 from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
+from dctop.tui.draw.text import wrap
 from dctop.tui.panes.base import View
-from dctop.tui.panes.parts import DataPane, instances, message, num, outside, state_style
+from dctop.tui.panes.parts import DataPane, Item, instances, items_row, message, num, outside, state_style
 
 _WHY = {
     "no library": "The driver's library libnvidia-ml.so.1 was not found.",
@@ -157,20 +158,20 @@ class GpuPane(DataPane):
     def _block(self, view: View, g: _Gpu, w: int, h: int) -> list[Row]:
         """A line of facts above a graph of the utilisation."""
         total = units.size(g.total, 0)
-        room = max(0, w - len(g.index) - 48)
-        facts: list[Span] = [
-            (g.index + " ", S.VALUE),
-            (fit(g.name, min(room, 22), "<", view.look.ellipsis) + " " if room >= 6 else "", S.DIM),
-            (units.pct(g.util, 4), S.VALUE),
-            ("  mem ", S.DIM),
-            (f"{units.size(g.used)}/{total:>4}", state_style(g.mem_pct, 92, 97)),
-            (units.pct(g.mem_pct, 5) + " ", S.DIM),
-            self._temp(view, g),
-            (units.watts(g.power, 6), S.TEXT),
-            (f"/{units.watts(g.limit, 0)}", S.DIM),
-            (f" {units.count(g.clock, 5)} MHz", S.DIM),
+        room = w - len(g.index) - 58
+        name = fit(g.name, min(room, 22), "<", view.look.ellipsis) if room >= 6 else ""
+        facts: list[Item] = [
+            ((g.index + " ", S.VALUE), (name, S.DIM), (units.pct(g.util, 5 if name else 4), S.VALUE)),
+            (
+                ("mem ", S.DIM),
+                (f"{units.size(g.used)}/{total:>4}", state_style(g.mem_pct, 92, 97)),
+                (units.pct(g.mem_pct, 5), S.DIM),
+            ),
+            (self._temp(view, g),),
+            ((units.watts(g.power), S.TEXT), (f"/{units.watts(g.limit, 0)}", S.DIM)),
+            ((f"{units.fixed(g.clock, 0, 4)} MHz", S.DIM),),
         ]
-        rows = [fit_row(facts, w)]
+        rows = [items_row(facts, w)]
         values = view.source.window(series("gpu.util_pct", gpu=g.uuid), samples(view.look, w))
         return rows + area_rows(values, w, h - 1, view.look)
 
@@ -190,8 +191,8 @@ class GpuPane(DataPane):
         detail = outside(snap.text("gpu.detail"), view.look, "")
         head = f"No GPU: {outside(status, view.look)}."
         why = detail or _WHY.get(status, "")
-        lines = [f"{head} {why}".strip()]
-        # The probe's line says what to do where it knows better; else the general advice stands.
-        if not detail or h >= 4:
-            lines.append(_DO.get(status, _DO["error"]))
-        return message((*lines, _REST), w, h, head=S.TEXT)
+        lines = [f"{head} {why}".strip(), _DO.get(status, _DO["error"]), _REST]
+        # What to do is worth more than the reassurance; the probe's own line may already say it.
+        while len(lines) > 1 and sum(len(wrap(text, max(1, w - 2))) for text in lines) > h:
+            lines.pop()
+        return message(lines, w, h, head=S.TEXT)

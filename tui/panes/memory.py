@@ -8,7 +8,7 @@ from dctop.engine.metrics.model import Snapshot
 from dctop.tui.draw import units
 from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.graph import area_rows, samples
-from dctop.tui.draw.rows import Row, S, Span, fit_row
+from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
 from dctop.tui.panes.base import View
 from dctop.tui.panes.parts import (
     DataPane,
@@ -21,6 +21,7 @@ from dctop.tui.panes.parts import (
     keys_of,
     mark,
     num,
+    outside,
     pressure_item,
     state_style,
 )
@@ -212,7 +213,7 @@ class MemoryPane(DataPane):
         totals = keys_of("memory.node.total_bytes", "node", names)
         shares = keys_of("memory.node.used_pct", "node", names)
         return [
-            self._bar(view, w, f"node{n}"[:5], num(snap, s), _part(num(snap, t), num(snap, s)), "")
+            self._bar(view, w, fit(outside(f"node{n}", view.look), 5, "<", ""), num(snap, s), _part(num(snap, t), num(snap, s)), "")
             for n, t, s in zip(names, totals, shares)
         ]
 

@@ -46,8 +46,8 @@ class NetworkPane(DataPane):
         "ib.rx_bytes_per_s", "ib.tx_bytes_per_s", "ib.rate_gbps", "ib.up", "ib.symbol_errors_per_s",
     )  # fmt: skip
     actions = (
-        Action("network.next", ("down", "right"), "next link", "Show the next interface in the graph."),
-        Action("network.previous", ("up", "left"), "previous", "Show the previous interface.", footer=False),
+        Action("network.next", ("down",), "next link", "Show the next interface in the graph."),
+        Action("network.previous", ("up",), "previous", "Show the previous interface.", footer=False),
         Action(
             "network.auto", ("backspace",), "busiest", "Let the graph follow the busiest interface again."
         ),
@@ -64,6 +64,8 @@ class NetworkPane(DataPane):
         self._chosen: Link | None = None
         self._current: Link | None = None
         self._links: tuple[Link, ...] = ()
+        self._seen: Snapshot | None = None
+        """The snapshot for which `_current` was decided: title and body ask both."""
 
     # -- which link -----------------------------------------------------------------------------------
 
@@ -80,6 +82,9 @@ class NetworkPane(DataPane):
             return self._chosen
         if not links:
             return None
+        if self._seen is view.snap and self._current in links:
+            return self._current
+        self._seen = view.snap
 
         def carried(link: Link) -> float:
             values = view.source.window(link.key("rx_bytes_per_s"), AVERAGE_TICKS)
@@ -190,15 +195,15 @@ class NetworkPane(DataPane):
             (f" {g.down}", S.DIM), (units.rate(n("rx_bytes_per_s")), S.VALUE),
             (f" {g.up}", S.DIM), (units.rate(n("tx_bytes_per_s")), S.VALUE),
         ]  # fmt: skip
-        left = w - 1 - label - 18
-        if left >= 13:
+        # Losses matter more than the link's speed, that more than its use; each needs its own room.
+        left = w - 1 - label - 18 - 19
+        if left >= 9:
             spans.append((_speed(x, n), S.DIM))
             left -= 9
-        util = n("util_pct")
-        if left >= 13 + 5:
-            spans.append((units.pct(util, 5) if util is not None else "     ", S.DIM))
-            left -= 5
-        if left >= 11:
+            util = n("util_pct")
+            if left >= 5:
+                spans.append((units.pct(util, 5) if util is not None else "     ", S.DIM))
+        if w - 1 - label - 18 >= 19:
             spans += self._lost(view, x, n)
         return fit_row(spans, w)
 

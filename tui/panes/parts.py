@@ -26,8 +26,8 @@ class DataPane(PaneModel):
             return [()] * max(0, h)
         snap = view.snap
         if snap is None:
-            return message(("waiting for the first sample",), w, h)
-        rows = fill(self.draw(view, snap, w, h), w, h)
+            return plain(view.look, message(("waiting for the first sample",), w, h))
+        rows = plain(view.look, fill(self.draw(view, snap, w, h), w, h))
         if self.probes and snap.stale(self.probes[0]):
             return [faded(row) for row in rows]
         return rows
@@ -72,6 +72,16 @@ def fill(rows: list[Row], w: int, h: int) -> list[Row]:
     if len(rows) < h:
         rows = rows + [blank(w)] * (h - len(rows))
     return rows if len(rows) == h else rows[:h]
+
+
+_PLAIN = {ord("…"): "~"}
+
+
+def plain(look: Look, rows: list[Row]) -> list[Row]:
+    """Where only ASCII may be drawn: the mark of a cut replaced, which is all that `rows.fit` adds."""
+    if look.unicode:
+        return rows
+    return [tuple([(t if t.isascii() else t.translate(_PLAIN), s) for t, s in row]) for row in rows]
 
 
 def faded(row: Row) -> Row:

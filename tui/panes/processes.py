@@ -108,11 +108,11 @@ class ProcessPane(DataPane):
     )  # fmt: skip
     about = (
         "CPU% is of one core: 400 is four cores' worth. RSS is resident memory, shared pages counted in "
-        "every process that has them, so the sum can exceed what is used; MEM% is its share of the node. RD/s "
-        "and WR/s are bytes that reached storage (what another user's process reads needs root). S is the "
-        "state: R running, S sleeping, D waiting for I/O and not to be killed, Z ended but not collected by "
-        "its parent, T stopped; D, Z and T are coloured. The selection stays on its process when the order "
-        "changes. Columns give way when the pane is narrow: zoom with e to see all."
+        "every process that has them, so the sum can exceed what is used; MEM% is its share of the node. "
+        "RD/s and WR/s are bytes that reached storage (another user's need root). S is the state: R running, "
+        "S sleeping, D waiting for I/O and not to be killed, Z ended but not collected by its parent, T "
+        "stopped; D, Z and T are coloured. The selection stays on its process when the order changes. "
+        "Columns give way when the pane is narrow: zoom with e to see all."
     )
 
     def __init__(self) -> None:

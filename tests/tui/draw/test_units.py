@@ -16,8 +16,8 @@ G = 1024.0**3
     ("value", "text"),
     [
         (None, "    -"), (NAN, "    -"), (INF, "    -"), (0, "    0"), (12, "  12B"), (999, " 999B"),
-        (1000, "0.98K"), (1024, "1.00K"), (72 * G, "72.0G"), (412 * G, " 412G"), (2 * 1024 * G, "2.00T"),
-        (1e30, " 999E"),
+        (1007, "1007B"), (1024, "1.00K"), (72 * G, "72.0G"), (412 * G, " 412G"), (2 * 1024 * G, "2.00T"),
+        (1007 * G, "1007G"), (1e30, "1023E"),
     ],
 )  # fmt: skip
 def test_sizes_are_five_cells(value: float | None, text: str) -> None:
@@ -31,6 +31,7 @@ def test_rates_carry_their_unit() -> None:
 
 def test_sizes_in_sentences() -> None:
     assert units.iec(64 * G) == "64 GiB"
+    assert units.iec(1007 * G) == "1007 GiB"
     assert units.iec(1.5 * 1024 * G) == "1.5 TiB"
     assert units.iec(None) == "-"
 
