@@ -1,0 +1,259 @@
+"""A recording as a `Source`: what the panes showed live, at any moment of it.
+
+Frames go through the same SnapshotBuilder and History as live, so derived values are computed, not stored.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dctop.engine.metrics.builder import SnapshotBuilder
+from dctop.engine.metrics.history import History
+from dctop.engine.metrics.model import Frame, Snapshot
+from dctop.engine.recording.reader import GAP_INTERVALS, Gap, RecEvent, Recording
+from dctop.engine.rules.alert import Alert
+from dctop.engine.training.runstate import RunState
+
+MIN_WINDOW = 300
+"""Ticks before the cursor that are loaded at least."""
+WARM_UP = 60
+"""Frames before those, so that rates of slow probes are known where the window begins."""
+BAND = 60
+"""Snapshots kept behind the newest one loaded: stepping back within them costs nothing."""
+NEAR = 120
+"""A seek forward by up to this many frames goes on from where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    tick: int
+    """Its number in the history."""
+    snapshot: Snapshot
+
+
+class ReplaySource:
+    """A `Source` with a cursor. Owned by one thread. The recording stays open until `close`.
+
+    `history`: longest window in ticks that is ever loaded.
+    """
+
+    mode: Literal["live", "replay"] = "replay"
+
+    def __init__(self, recording: Recording, history: int = 3600) -> None:
+        self.recording = recording
+        self.interval_s = recording.interval_s
+        self._limit = max(history, MIN_WINDOW)
+        self._want = MIN_WINDOW
+        self._have = 0
+        """Ticks before the oldest moment of the band that windows may reach."""
+        self._builder = SnapshotBuilder(recording.tick_hz)
+        self._history = History(self._limit + BAND)
+        self._band: deque[_Moment] = deque(maxlen=BAND)
+        self._at = -1
+        """Index into the band."""
+        self._left_s = 0.0
+        self._alerts: tuple[int, list[Alert]] = (-1, [])
+        self._runs: tuple[int, list[RunState]] = (-1, [])
+        span = recording.seq_range
+        if span is not None:
+            self.seek_seq(span[0])
+
+    def close(self) -> None:
+        self.recording.close()
+
+    # -- Source -------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot | None:
+        return self._band[self._at].snapshot if self._band else None
+
+    def window(self, key: str, n: int) -> array[float]:
+        if n > self._want and self._want < self._limit:
+            # Wider than anything asked for so far: load that much from now on.
+            self._want = min(max(n, self._want * 2), self._limit)
+            self._widen()
+        if not self._band:
+            return array("d", [float("nan")]) * max(0, n)
+        back = self._band[-1].tick - self._band[self._at].tick
+        return self._history.window(key, n, back)
+
+    def alerts(self) -> Sequence[Alert]:
+        seq = self.seq
+        if seq is None:
+            return ()
+        if self._alerts[0] != seq:
+            self._alerts = (seq, self.recording.alerts_at_seq(seq))
+        return self._alerts[1]
+
+    def runs(self) -> Sequence[RunState]:
+        seq = self.seq
+        if seq is None:
+            return ()
+        if self._runs[0] != seq:
+            self._runs = (seq, self.recording.runs_at_seq(seq))
+        return self._runs[1]
+
+    # -- the cursor ---------------------------------------------------------------------------------
+
+    @property
+    def frame(self) -> Frame | None:
+        snap = self.snapshot()
+        return None if snap is None else snap.frame
+
+    @property
+    def seq(self) -> int | None:
+        frame = self.frame
+        return None if frame is None else frame.seq
+
+    @property
+    def position_ns(self) -> int:
+        """Wall time of the frame at the cursor."""
+        frame = self.frame
+        return self.t0_ns if frame is None else frame.wall_ns
+
+    @property
+    def t0_ns(self) -> int:
+        span = self.recording.time_range
+        return 0 if span is None else span[0]
+
+    @property
+    def t1_ns(self) -> int:
+        span = self.recording.time_range
+        return 0 if span is None else span[1]
+
+    @property
+    def at_end(self) -> bool:
+        span = self.recording.seq_range
+        seq = self.seq
+        return span is None or seq is None or (seq >= span[1] or self._next(seq, 1) is None)
+
+    @property
+    def at_start(self) -> bool:
+        seq = self.seq
+        return seq is None or self.recording.neighbour(seq, -1) is None
+
+    def seek(self, wall_ns: int) -> bool:
+        """To the newest frame at or before that time (the first one if there is none)."""
+        seq = self.recording.seq_at(wall_ns)
+        return seq is not None and self._go(seq)
+
+    def seek_seq(self, seq: int) -> bool:
+        """To that frame; if it is missing to the next one there is, else the last."""
+        for found in (seq, self.recording.neighbour(seq, 1), self.recording.neighbour(seq, -1)):
+            if found is not None and self._go(found):
+                return True
+        return False
+
+    def step(self, n: int) -> bool:
+        """`n` recorded frames forth or back; as far as possible. False if it did not move."""
+        seq = self.seq
+        if seq is None or n == 0:
+            return False
+        target = self._next(seq, n)
+        return target is not None and self._go(target)
+
+    def _next(self, seq: int, n: int) -> int | None:
+        index = self._at + n
+        if 0 <= index < len(self._band):
+            return self._band[index].snapshot.frame.seq
+        return self.recording.neighbour(seq, n)
+
+    def advance(self, seconds: float) -> bool:
+        """Play on by that much recorded time; what was not recorded takes none. True if it moved."""
+        frame = self.frame
+        if frame is None:
+            return False
+        self._left_s += seconds
+        moved = False
+        gap = GAP_INTERVALS * self.interval_s
+        if self._left_s > NEAR * self.interval_s:
+            left, self._left_s = self._left_s, 0.0
+            return self.step(int(left / self.interval_s))
+        while True:
+            seq = self._next(frame.seq, 1)
+            if seq is None:
+                self._left_s = 0.0
+                return moved
+            following = self.recording.frame(seq) if seq != frame.seq else None
+            if following is None:
+                return moved
+            dt = (following.mono_ns - frame.mono_ns) / 1e9
+            cost = self.interval_s if dt > gap else dt
+            if cost > self._left_s:
+                return moved
+            self._left_s -= cost
+            if not self._go(seq):
+                return moved
+            moved = True
+            frame = following
+
+    def refresh(self) -> bool:
+        """Take in what was recorded since (a live file); True if there is more. The cursor stays."""
+        return self.recording.refresh()
+
+    # -- events -------------------------------------------------------------------------------------
+
+    def events(self) -> list[RecEvent]:
+        return self.recording.events()
+
+    def gaps(self) -> list[Gap]:
+        return self.recording.gaps
+
+    def next_event(self, direction: int, kinds: Sequence[str] = ("alert",)) -> RecEvent | None:
+        """The next (direction > 0) or previous event of these kinds from the cursor; go there with
+        `seek_seq(event.seq)`."""
+        seq = self.seq
+        if seq is None:
+            return None
+        found = sorted((e for e in self.events() if e.kind in kinds), key=lambda e: (e.seq, e.id))
+        if direction > 0:
+            return next((e for e in found if e.seq > seq), None)
+        return next((e for e in reversed(found) if e.seq < seq), None)
+
+    # -- loading ------------------------------------------------------------------------------------
+
+    def _go(self, seq: int) -> bool:
+        """Put the cursor on frame `seq`, which must exist. False if it cannot be read."""
+        for i, moment in enumerate(self._band):
+            if moment.snapshot.frame.seq == seq:
+                self._at = i
+                return True
+        newest = self._band[-1].snapshot.frame if self._band else None
+        if newest is not None and newest.seq < seq <= newest.seq + NEAR:
+            for frame in self.recording.frames(newest.seq + 1, seq, after=newest.samples):
+                self._push(frame)
+            self._have = min(self._have + BAND, self._limit)
+        else:
+            self._load(seq)
+        self._at = len(self._band) - 1
+        return bool(self._band) and self._band[-1].snapshot.frame.seq == seq
+
+    def _load(self, seq: int) -> None:
+        """Everything anew, ending with frame `seq`: the window wanted, a warm-up before it."""
+        self._builder.reset()
+        self._history.clear()
+        self._band.clear()
+        self._have = self._want
+        first = seq - self._want - BAND - WARM_UP
+        for frame in self.recording.frames(first, seq, procs_from=seq - BAND - WARM_UP):
+            self._push(frame)
+
+    def _push(self, frame: Frame) -> None:
+        snap = self._builder.push(frame)
+        if snap.previous is not None:
+            # Ticks that were not recorded are holes, not a shorter time.
+            for _ in range(min(frame.seq - snap.previous.seq - 1, self._history.capacity)):
+                self._history.push({})
+        self._history.push(snap.values)
+        self._band.append(_Moment(self._history.ticks, snap))
+
+    def _widen(self) -> None:
+        """Load again with a wider window, the cursor where it is."""
+        if not self._band or self._have >= self._want:
+            return
+        seq = self._band[self._at].snapshot.frame.seq
+        self._load(seq)
+        self._at = len(self._band) - 1

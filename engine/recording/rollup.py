@@ -1,0 +1,118 @@
+"""Minimum, maximum and mean of every number over a chunk, so that a day's overview reads no chunk.
+
+Computed from *derived* values (rates, shares), because those are what a timeline draws; as float32.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+
+from dctop.engine.recording.schema import Damaged
+from dctop.probes.base import Value
+
+NAN = float("nan")
+
+
+class _Segment:
+    """Consecutive ticks with the same series: one flat array, a tick after the other."""
+
+    __slots__ = ("flat", "get", "keys", "names", "ticks")
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self.keys = list(values)
+        at = [i for i, v in enumerate(values.values()) if v.__class__ is not str]
+        self.names = [self.keys[i] for i in at]
+        self.get = itemgetter(*at, *at[:1]) if at else None
+        self.flat = array("d")
+        self.ticks = 0
+
+    def add(self, values: Mapping[str, Value]) -> bool:
+        """False where these values do not belong here (other series, or a text where a number was)."""
+        if self.get is None:
+            return False
+        row = self.get(list(values.values()))[: len(self.names)]
+        size = len(self.flat)
+        try:
+            self.flat.extend([NAN if v is None else v for v in row])
+        except (TypeError, OverflowError):
+            del self.flat[size:]
+            return False
+        self.ticks += 1
+        return True
+
+
+class RollBuilder:
+    """Collects the ticks of one chunk."""
+
+    def __init__(self) -> None:
+        self._segments: list[_Segment] = []
+
+    def add(self, values: Mapping[str, Value]) -> None:
+        segments = self._segments
+        if segments and segments[-1].keys == list(values) and segments[-1].add(values):
+            return
+        fresh = _Segment(values)
+        if fresh.add(values):
+            segments.append(fresh)
+
+    def finish(self, more: Sequence[Mapping[str, Value]] = ()) -> tuple[list[str], bytes]:
+        """(series, payload) of what was added and `more`; changes nothing. Payload: float32 minima, maxima,
+        means as four byte planes."""
+        rest = RollBuilder()
+        for values in more:
+            rest.add(values)
+        found: dict[str, tuple[float, float, float, int]] = {}
+        for segment in (*self._segments, *rest._segments):
+            width = len(segment.names)
+            for i, name in enumerate(segment.names):
+                stat = _stat(segment.flat[i::width])
+                if stat is not None:
+                    old = found.get(name)
+                    found[name] = stat if old is None else _join(old, stat)
+        names = list(found)
+        flat = array("f")
+        for part in range(3):
+            flat.extend([_float32(found[n][part]) for n in names])
+        if sys.byteorder == "big":
+            flat.byteswap()
+        raw = flat.tobytes()
+        return names, b"".join(raw[k::4] for k in range(4))
+
+
+def _float32(x: float) -> float:
+    return x if -3.4e38 < x < 3.4e38 else NAN
+
+
+def _stat(column: array[float]) -> tuple[float, float, float, int] | None:
+    total = sum(column)
+    if total != total:
+        column = array("d", [v for v in column if v == v])
+        if not column:
+            return None
+        total = sum(column)
+    return min(column), max(column), total / len(column), len(column)
+
+
+def _join(
+    a: tuple[float, float, float, int], b: tuple[float, float, float, int]
+) -> tuple[float, float, float, int]:
+    n = a[3] + b[3]
+    return min(a[0], b[0]), max(a[1], b[1]), (a[2] * a[3] + b[2] * b[3]) / n, n
+
+
+def read_roll(payload: bytes, i: int, width: int) -> tuple[float, float, float] | None:
+    """(min, max, mean) of series number `i` of `width`; None where it was never a number. Raises Damaged."""
+    if len(payload) != 12 * width or i >= width:
+        raise Damaged("rollup does not fit")
+    out = array("f")
+    total = 3 * width
+    for part in range(3):
+        at = part * width + i
+        out.frombytes(bytes(payload[k * total + at] for k in range(4)))
+    if sys.byteorder == "big":
+        out.byteswap()
+    lo, hi, mean = out
+    return (lo, hi, mean) if lo == lo and hi == hi and mean == mean else None

@@ -1,0 +1,487 @@
+"""The writer of a recording: one connection, one transaction a batch, everything or nothing of it.
+
+Not thread-safe: it belongs to the recorder's thread. Each `write` is acknowledged by returning; what was
+acknowledged survives kill -9, and with `durability="full"` a power cut. All checkpoints run on this
+connection too (SQLite up to 3.51.2 can corrupt a WAL when a second connection checkpoints during a write).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import uuid
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from dctop.engine.metrics.derived import CATALOGUE
+from dctop.engine.recording import registry, schema
+from dctop.engine.recording.codec import ABSENT, Cell, encode_table
+from dctop.engine.recording.flatten import CONTROL, DERIVED, Cells, FlatFrame, clean, mark_new
+from dctop.engine.recording.plain import alert_text, dump
+from dctop.engine.recording.proctable import Table, encode_tables
+from dctop.engine.recording.rollup import RollBuilder
+from dctop.engine.recording.runtake import Changes, StepBatch
+from dctop.engine.recording.schema import CHUNK_FRAMES, STEP_CHUNK, RecordingError, SqlValue, row_crc, seal
+from dctop.engine.recording.steps import encode_steps, join, thin, wall_range
+from dctop.engine.recording.tailrow import TailCoder
+from dctop.probes.base import KernelEvent, Value
+
+CLOCK_STEP_NS = 500_000_000
+SetKey = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(slots=True)
+class Mark:
+    """An event that is neither alert, run nor kernel record: marker, note, gap, clock, config."""
+
+    kind: str
+    t0: int
+    t1: int | None
+    title: str
+    body: str | None = None
+    seq: int | None = None
+
+
+@dataclass(slots=True)
+class Item:
+    """One tick on its way to the file. Without `flat` the frame was lost; the rest is still written."""
+
+    wall_ns: int
+    seq: int
+    flat: FlatFrame | None
+    values: Mapping[str, Value] | None
+    """Derived values (Snapshot.values) for the rollups."""
+    changes: Changes
+    kernel: Sequence[KernelEvent] = ()
+    marks: list[Mark] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _State:
+    """All that a failed transaction must take back."""
+
+    frames: list[FlatFrame] = field(default_factory=list)
+    roll: RollBuilder = field(default_factory=RollBuilder)
+    """Of the open chunk, committed frames only; `values` are those of the running transaction."""
+    values: list[Mapping[str, Value]] = field(default_factory=list)
+    readings: dict[str, Cells] = field(default_factory=dict)
+    """Latest written reading a stream."""
+    first: dict[str, Cells] = field(default_factory=dict)
+    """`readings` as they were before the open chunk: what its first frame goes on with."""
+    first_table: Table | None = None
+    table: Table | None = None
+    series: dict[tuple[str, str], int] = field(default_factory=dict)
+    metrics: set[str] = field(default_factory=set)
+    sets: dict[SetKey, int] = field(default_factory=dict)
+    steps: dict[str, list[tuple[int, StepBatch]]] = field(default_factory=dict)
+    alerts: dict[int, int] = field(default_factory=dict)
+    last_seq: int = -1
+    clock: int | None = None
+    payload: int = 0
+    chunks: int = 0
+    covered_ns: int = 0
+
+    def copy(self) -> _State:
+        return _State(
+            self.frames[:], self.roll, self.values[:], self.readings, self.first, self.first_table,
+            self.table,
+            self.series.copy(), self.metrics.copy(), self.sets.copy(),
+            {run: batches[:] for run, batches in self.steps.items()},
+            self.alerts.copy(), self.last_seq, self.clock, self.payload, self.chunks,
+            self.covered_ns,
+        )  # fmt: skip
+
+
+class Store:
+    """Creates `path` (which must not exist) and writes to it.
+
+    `wal` False: rollback journal, for file systems on which a WAL is not safe. The constructor raises
+    OSError, sqlite3.Error or RecordingError; `write` sqlite3.Error, with nothing of the batch kept.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        interval_s: float,
+        meta: Mapping[str, str],
+        durability: str = "full",
+        wal: bool = True,
+        chunk_frames: int = CHUNK_FRAMES,
+    ) -> None:
+        self.path = path
+        self._wal_path = Path(f"{path}-wal")
+        self.saved_seq = -1
+        self._chunk_frames = chunk_frames
+        self._interval_s = interval_s
+        self._state = _State()
+        self._tail = TailCoder()
+        self._last_key: SetKey = ()
+        self._last_set = 0
+        self.with_processes = True
+        self.closed = False
+        self._identity = _create_file(path)
+        registry.writing(self._identity)
+        try:
+            self.db = sqlite3.connect(path, timeout=2.0, isolation_level=None, cached_statements=64)
+            schema.create(self.db, durability, wal)
+            self._write_meta(interval_s, meta, durability, wal)
+        except BaseException:
+            registry.done(self._identity)
+            raise
+
+    # -- the batch ----------------------------------------------------------------------------------
+
+    def write(self, items: Sequence[Item]) -> None:
+        """All items in one durable transaction, or none of them."""
+        saved = self._state.copy()
+        db = self.db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for item in items:
+                self._write_side(item)
+                if item.flat is not None and item.flat.seq > self._state.last_seq:
+                    self._write_frame(item.flat, item.values)
+            db.execute("COMMIT")
+        except BaseException:
+            self._state = saved
+            self._tail.reset()
+            self._last_key = ()
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        st = self._state
+        for values in st.values:
+            st.roll.add(values)
+        st.values = []
+        self.saved_seq = max(self.saved_seq, st.last_seq)
+
+    def _write_frame(self, flat: FlatFrame, values: Mapping[str, Value] | None) -> None:
+        st = self._state
+        mark_new(flat, st.readings)
+        if not st.frames:
+            st.first, st.first_table = st.readings, st.table
+        self._check_clock(flat)
+        try:
+            self._write_tail(flat)
+        except TypeError:  # a probe gave something that is no plain number or text
+            clean(flat)
+            self._tail.reset()
+            self._write_tail(flat)
+        st.frames.append(flat)
+        if values is not None:
+            st.values.append(values)
+        st.readings, st.table, st.last_seq = flat.readings, flat.procs, flat.seq
+        if len(st.frames) >= self._chunk_frames:
+            self._close_chunk()
+
+    def _write_tail(self, flat: FlatFrame) -> None:
+        key: SetKey = (
+            (CONTROL, tuple(flat.control)),
+            *((probe, tuple(cells)) for probe, cells in flat.readings.items()),
+        )
+        if key != self._last_key:
+            self._last_set = self._set_id(key)
+            self._last_key = key
+        set_id = self._last_set
+        cells = [*flat.control.values(), *chain.from_iterable(map(dict.values, flat.readings.values()))]
+        complete, payload = self._tail.encode(set_id, cells, flat.procs)
+        base = None if complete else self._state.last_seq
+        keys = (flat.seq, flat.wall_ns, flat.mono_ns, set_id, base)
+        blob = seal(payload, keys, level=1)  # type: ignore[arg-type]
+        self.db.execute("INSERT INTO tail VALUES(?,?,?,?,?,?)", (*keys, blob))
+
+    def _check_clock(self, flat: FlatFrame) -> None:
+        offset = flat.wall_ns - flat.mono_ns
+        was, self._state.clock = self._state.clock, offset
+        if was is not None and abs(offset - was) > CLOCK_STEP_NS:
+            title = f"the clock was set by {(offset - was) / 1e9:+.1f} s"
+            self._event(Mark("clock", flat.wall_ns, None, title, seq=flat.seq))
+
+    # -- chunks -------------------------------------------------------------------------------------
+
+    def _close_chunk(self) -> None:
+        """The open frames become one chunk; their tail rows go, in the same transaction."""
+        st = self._state
+        frames = st.frames
+        if not frames:
+            return
+        streams, tables = _streams(frames, st.first, st.first_table)
+        key = tuple((name, tuple(columns)) for name, columns in streams.items())
+        set_id = self._set_id(key)
+        names, roll_payload = st.roll.finish(st.values)
+        roll_set = self._set_id(((DERIVED, tuple(names)),)) if names else None
+        a, z = frames[0], frames[-1]
+        keys = (a.seq, z.seq, a.wall_ns, z.wall_ns, a.mono_ns, z.mono_ns, len(frames), set_id, roll_set)
+        num = seal(encode_table([c for columns in streams.values() for c in columns.values()]), keys)  # type: ignore[arg-type]
+        proc = seal(encode_tables(tables), keys) if tables else None  # type: ignore[arg-type]
+        rolled = seal(roll_payload, keys) if names else None  # type: ignore[arg-type]
+        self.db.execute("INSERT INTO chunk VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", (*keys, num, proc, rolled))
+        self.db.execute("DELETE FROM tail WHERE seq<=?", (z.seq,))
+        st.frames, st.values, st.roll = [], [], RollBuilder()
+        st.payload += len(num) + len(proc or b"") + len(rolled or b"")
+        st.chunks += 1
+        st.covered_ns += z.mono_ns - a.mono_ns + int(self._interval_s * 1e9)
+        self._tail.reset()
+
+    def _set_id(self, key: SetKey) -> int:
+        st = self._state
+        known = st.sets.get(key)
+        if known is None:
+            ids = [[stream, [self._series_id(stream, name) for name in names]] for stream, names in key]
+            known = st.sets[key] = len(st.sets) + 1
+            self.db.execute("INSERT INTO series_set VALUES(?,?)", (known, seal(dump(ids).encode(), (known,))))
+        return known
+
+    def _series_id(self, stream: str, name: str) -> int:
+        st = self._state
+        known = st.series.get((stream, name))
+        if known is None:
+            known = st.series[stream, name] = len(st.series) + 1
+            metric_id = name.partition("{")[0]
+            metric = CATALOGUE.get(metric_id)
+            row: tuple[SqlValue, ...] = (known, stream, name, None if metric is None else metric_id)
+            self.db.execute("INSERT INTO series VALUES(?,?,?,?,?)", (*row, row_crc(*row)))
+            if metric is not None and metric_id not in st.metrics:
+                st.metrics.add(metric_id)
+                labels = " ".join(metric.labels)
+                row = (metric.id, metric.kind, metric.unit, labels, metric.help, metric.how, metric.rate,
+                       float(metric.scale))  # fmt: skip
+                self.db.execute("INSERT INTO metric VALUES(?,?,?,?,?,?,?,?,?)", (*row, row_crc(*row)))
+        return known
+
+    # -- what is beside the frames ------------------------------------------------------------------
+
+    def _write_side(self, item: Item) -> None:
+        for mark in item.marks:
+            self._event(mark)
+        for k in item.kernel:
+            body = dump(dict(k.fields))
+            self._insert_event(k.wall_ns, None, item.seq, "kernel", None, k.kind, None, None, k.text, body)
+        changes = item.changes
+        for alert in changes.alerts:
+            text = alert_text(alert)
+            self._log("alert_log", (alert.id, item.seq, item.wall_ns, text))
+            self._alert_event(alert.id, item.seq, (
+                alert.opened_wall_ns, alert.closed_wall_ns, item.seq, "alert", alert.severity, alert.rule,
+                alert.entity, next((e.series for e in alert.evidence if e.series), None), alert.title, None,
+            ))  # fmt: skip
+        if changes.alert_ids is not None:
+            self._log("listing", (item.seq, item.wall_ns, "alerts", dump(changes.alert_ids)))
+        for batch in changes.steps:
+            self._write_steps(batch, item.seq)
+        for run, body in changes.run_states:
+            self._log("run_state", (run, item.seq, item.wall_ns, body))
+        for run, wall_ns, kind, body in changes.run_items:
+            self._log("run_item", (run, item.seq, wall_ns, kind, body))
+        for run, status, title in changes.turns:
+            self._insert_event(item.wall_ns, None, item.seq, "run", None, status, run, None, title, None)
+        if changes.run_ids is not None:
+            self._log("listing", (item.seq, item.wall_ns, "runs", dump(changes.run_ids)))
+
+    def _log(self, table: str, row: tuple[SqlValue, ...]) -> None:
+        """Append to a log table. The CRC covers the row's number, so a missing row shows."""
+        (n,) = self.db.execute(f"SELECT coalesce(max(n),0)+1 FROM {table}").fetchone()
+        places = ",".join("?" * (len(row) + 2))
+        self.db.execute(f"INSERT INTO {table} VALUES({places})", (n, *row, row_crc(n, *row)))
+
+    def _event(self, mark: Mark) -> None:
+        seq = self._state.last_seq if mark.seq is None else mark.seq
+        self._insert_event(mark.t0, mark.t1, seq, mark.kind, None, None, None, None, mark.title, mark.body)
+
+    def _insert_event(self, *row: SqlValue) -> int:
+        """t0, t1, seq, kind, sev, rule, entity, series, title, body -> its id."""
+        (n,) = self.db.execute("SELECT coalesce(max(id),0)+1 FROM event").fetchone()
+        self.db.execute("INSERT INTO event VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", (n, *row, row_crc(n, *row)))
+        return int(n)
+
+    def _alert_event(self, alert_id: int, seq: int, row: tuple[SqlValue, ...]) -> None:
+        """One event an incident: `seq` and t0 stay those of its opening."""
+        known = self._state.alerts.get(alert_id)
+        if known is None:
+            self._state.alerts[alert_id] = self._insert_event(*row)
+            return
+        old = self.db.execute("SELECT seq FROM event WHERE id=?", (known,)).fetchone()
+        row = (*row[:2], old[0] if old else seq, *row[3:])
+        self.db.execute(
+            "INSERT OR REPLACE INTO event VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+            (known, *row, row_crc(known, *row)),
+        )
+
+    def _write_steps(self, batch: StepBatch, seq: int) -> None:
+        st = self._state
+        if len(batch) >= STEP_CHUNK:  # a run's history on attaching: straight into chunks
+            self._close_steps(batch.run)
+            for at in range(0, len(batch), STEP_CHUNK):
+                part = [c[at : at + STEP_CHUNK] for c in batch.columns]
+                self._step_chunk(batch.run, batch.row0 + at, part, seq, seq)
+            return
+        t0, t1 = wall_range(batch.columns)
+        keys = (batch.row0, len(batch), seq, t0, t1)
+        blob = seal(encode_steps(batch.columns), keys)
+        self.db.execute("INSERT INTO step_tail VALUES(?,?,?,?,?,?,?)", (batch.run, *keys, blob))
+        fresh = st.steps.setdefault(batch.run, [])
+        fresh.append((seq, batch))
+        if sum(len(b) for _, b in fresh) >= STEP_CHUNK:
+            self._close_steps(batch.run)
+
+    def _close_steps(self, run: str) -> None:
+        fresh = self._state.steps.pop(run, [])
+        if fresh:
+            row0 = fresh[0][1].row0
+            self._step_chunk(run, row0, join([b for _, b in fresh]), fresh[0][0], fresh[-1][0])
+            self.db.execute("DELETE FROM step_tail WHERE run=?", (run,))
+
+    def _step_chunk(self, run: str, row0: int, columns: list[array[float]], seq0: int, seq1: int) -> None:
+        t0, t1 = wall_range(columns)
+        keys = (row0, len(columns[0]), seq0, seq1, t0, t1)
+        data, far = seal(encode_steps(columns), keys), seal(encode_steps(thin(columns)), keys)
+        self.db.execute("INSERT INTO step_chunk VALUES(?,?,?,?,?,?,?,?,?)", (run, *keys, data, far))
+        self._state.payload += len(data) + len(far)
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def _write_meta(self, interval_s: float, meta: Mapping[str, str], durability: str, wal: bool) -> None:
+        facts = {
+            "uuid": str(uuid.uuid4()),
+            "format": f"{schema.MAJOR}.{schema.MINOR}",
+            "interval_s": repr(float(interval_s)),
+            "tick_hz": str(os.sysconf("SC_CLK_TCK")),
+            "tz": time.strftime("%Z %z"),
+            "start_wall_ns": str(time.time_ns()),
+            "start_mono_ns": str(time.monotonic_ns()),
+            "durability": durability,
+            "journal": "wal" if wal else "truncate",
+            "redaction": "secrets in command lines and run configurations masked",
+            "sqlite": sqlite3.sqlite_version,
+            **meta,
+        }
+        self.db.execute("BEGIN IMMEDIATE")
+        for k, v in facts.items():
+            self._meta(k, v)
+        self.db.execute("COMMIT")
+
+    def _meta(self, k: str, v: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES(?,?,?)", (k, v, row_crc(k, v)))
+
+    def sizes(self) -> tuple[int, int]:
+        """(bytes of the database, bytes with its WAL). Raises FileNotFoundError where the file is no longer
+        the one being written: SQLite itself would not notice."""
+        st = self.path.stat()
+        if (st.st_dev, st.st_ino) != self._identity:
+            raise FileNotFoundError(f"{self.path} is another file now")
+        try:
+            wal = self._wal_path.stat().st_size
+        except FileNotFoundError:
+            wal = 0
+        return st.st_size, st.st_size + wal
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes put into chunks so far."""
+        return self._state.payload
+
+    @property
+    def chunks(self) -> int:
+        """How many were written."""
+        return self._state.chunks
+
+    @property
+    def chunk_seconds(self) -> float:
+        """Time covered by them."""
+        return self._state.covered_ns / 1e9
+
+    @property
+    def open_frames(self) -> int:
+        return len(self._state.frames)
+
+    def close(self, reason: str) -> None:
+        """Compact, checkpoint, leave WAL mode, so that it is one file. Raises sqlite3.Error, released
+        nevertheless."""
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            saved = self._state.copy()
+            try:
+                self.db.execute("BEGIN IMMEDIATE")
+                self._close_chunk()
+                for run in list(self._state.steps):
+                    self._close_steps(run)
+                self._meta("closed_at", str(time.time_ns()))
+                self._meta("close_reason", reason)
+                self.db.execute("COMMIT")
+            except BaseException:
+                self._state = saved
+                raise
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            try:
+                self.db.execute("PRAGMA journal_mode=DELETE")
+            except sqlite3.OperationalError:
+                pass  # a reader has it open: the file stays in WAL mode, which is as complete
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Close the connection without the last rites (the disk is full, the file is gone)."""
+        self.closed = True
+        try:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            self.db.close()
+        except sqlite3.Error:
+            pass
+        registry.done(self._identity)
+
+
+def _create_file(path: Path) -> tuple[int, int]:
+    """An empty file, mode 0600 whatever the umask. -> (device, inode)."""
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise RecordingError(
+            f"{path} exists: a recording is never overwritten, choose another name"
+        ) from None
+    try:
+        os.fchmod(fd, 0o600)
+        st = os.fstat(fd)
+        return st.st_dev, st.st_ino
+    finally:
+        os.close(fd)
+
+
+Columns = dict[str, Sequence[Cell]]
+
+
+def _streams(
+    frames: Sequence[FlatFrame], first: Mapping[str, Cells], first_table: Table | None
+) -> tuple[dict[str, Columns], list[Table]]:
+    """Stream -> columns, and the process tables of the readings that have one, oldest first."""
+    rows: dict[str, list[Cells]] = {CONTROL: [f.control for f in frames]}
+    tables: list[Table] = []
+    for name, cells in frames[0].readings.items():
+        if first.get(name) is cells:
+            rows[name] = [cells]
+            if name == "process" and cells.get("@procs") == 1 and first_table is not None:
+                tables.append(first_table)
+    before = first
+    for f in frames:
+        for name, cells in f.readings.items():
+            if before.get(name) is not cells:
+                rows.setdefault(name, []).append(cells)
+                if name == "process" and cells.get("@procs") == 1 and f.procs is not None:
+                    tables.append(f.procs)
+        before = f.readings
+    return {name: _columns(cells) for name, cells in rows.items()}, tables
+
+
+def _columns(rows: Sequence[Cells]) -> Columns:
+    keys = list(rows[0])
+    if all(list(r) == keys for r in rows):
+        return dict(zip(keys, zip(*[r.values() for r in rows])))
+    union = dict.fromkeys(chain.from_iterable(rows))
+    return {k: [r.get(k, ABSENT) for r in rows] for k in union}
