@@ -20,9 +20,10 @@ from dctop.probes.files import number, pick, printable, read_some, read_whole, r
 V1_UNLIMITED = 1 << 60
 """v1 prints LONG_MAX rounded down to a page for "no limit"; no machine has an exbibyte."""
 _LIMITS_READS = 20
-"""Limits all the way up are looked at again this often: they can be changed while a container runs."""
-_LAYOUT_READS = 60
-"""Where the cgroups are mounted is looked at again this often, and whenever the own cgroup changes."""
+"""The own cgroup's path and the limits all the way up are looked at again this often: a process can be
+moved and a limit changed while it runs, but rarely."""
+_LAYOUT_READS = 300
+"""Where cgroups are mounted is looked at again this often, and whenever the own path changes."""
 
 
 class ContainerProbe:
@@ -45,15 +46,15 @@ class ContainerProbe:
     def read(self) -> Sample:
         values = dict(self._empty)
         mono, wall = time.monotonic_ns(), time.time_ns()
-        try:
-            text = self._own.read()
-        except OSError as e:
-            problem = reason(self._own_path, e)
-            return Sample("container", mono, wall, values, problems=(problem,))
-        if text != self._own_text or self._count % _LAYOUT_READS == 0:
-            self._own_text, self._count = text, 0
-            self._lay_out(text)
         if self._count % _LIMITS_READS == 0:
+            try:
+                text = self._own.read()
+            except OSError as e:
+                problem = reason(self._own_path, e)
+                return Sample("container", mono, wall, values, problems=(problem,))
+            if text != self._own_text or self._count % _LAYOUT_READS == 0:
+                self._own_text = text
+                self._lay_out(text)
             self._find_limits()
         self._count += 1
         values.update(self._fixed)

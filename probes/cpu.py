@@ -5,6 +5,7 @@ What sits behind drivers (clock, temperature, power) is read by `sensors.py` in 
 
 from __future__ import annotations
 
+import json
 import time
 from operator import add
 from pathlib import Path
@@ -24,6 +25,9 @@ _STAT_LINES = {
 _LOADS = ("cpu.load1", "cpu.load5", "cpu.load15")
 _TOTALS = (*(f"cpu.{g}_ticks" for g in _GROUPS), "cpu.nice_ticks", "cpu.count")
 _MODEL_KEYS = (b"model name", b"Processor", b"cpu model", b"cpu", b"Hardware")
+_COMMAS = bytes.maketrans(b" \n", b",,")
+_NUMBER_CHARACTERS = b"0123456789,"
+_scan = json.JSONDecoder().decode
 _LIMIT = 1 << 64
 """All ticks together stay far below it (100 per core and second)."""
 
@@ -106,18 +110,24 @@ class CpuProbe:
     def _columns(self, head: bytes, values: dict[str, Value]) -> bool:
         """The regular case: every line has the same number of fields. False: nothing was written.
 
-        The names become numbers too (`cpu12` -> `012`), so one pass converts everything. The total's line
-        has two spaces behind its name, hence as many spaces as the others have fields.
+        The JSON reader turns the 3,000 numbers of 256 cores into integers in two thirds of the time of
+        split and int(), so the lines become one list of integers: names too (`cpu12` -> 112), separators
+        commas. The total's line has two spaces behind its name, hence as many as the others have fields.
         """
         width = head.count(b" ", 0, head.find(b"\n"))
-        if width < 9 or not head.startswith(b"cpu  ") or b"-" in head or b"_" in head:
+        if width < 9 or not head.startswith(b"cpu  "):
+            return False
+        text = b"1," + head[5:].rstrip(b"\n").replace(b"cpu", b"1").translate(_COMMAS)
+        if text.translate(None, _NUMBER_CHARACTERS):
             return False
         try:
-            n = list(map(int, head.decode("ascii").replace("cpu", "0").split()))
-        except ValueError:  # UnicodeDecodeError is one
+            n: list[int] = _scan("[" + text.decode("ascii") + "]")
+        except ValueError:
             return False
         cores = n[width::width]
-        if len(n) % width or sum(n) >= _LIMIT or (cores != self._cores and not self._rename(cores)):
+        if len(n) != width * (head.count(b"\ncpu") + 1):
+            return False
+        if sum(n) >= _LIMIT or (cores != self._cores and not self._rename(cores)):
             return False
         nice = n[2]
         n[1::width] = map(add, n[1::width], n[2::width])
@@ -130,12 +140,13 @@ class CpuProbe:
         return True
 
     def _rename(self, cores: list[int]) -> bool:
-        """Take the cores there are now; False if one is there twice."""
-        if len(set(cores)) != len(cores):
+        """Take the cores there are now (each with a 1 before it); False if one is there twice or nameless."""
+        if len(set(cores)) != len(cores) or 1 in cores:
             return False
+        names = [str(core)[1:] for core in cores]
         self._cores = cores
         self._plan = [
-            (total, i, tuple(series(f"cpu.core.{group}_ticks", core=str(core)) for core in cores))
+            (total, i, tuple(series(f"cpu.core.{group}_ticks", core=core) for core in names))
             for total, group, i in zip(_TOTALS, _GROUPS, _COLUMN)
         ]
         return True

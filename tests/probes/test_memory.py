@@ -28,16 +28,16 @@ def test_a_full_node_gives_every_declared_id(tmp_path: Path) -> None:
 
 
 def test_the_real_node_agrees_with_free() -> None:
-    sample = MemoryProbe().read()
-    check_declared(sample)
-    words = (
-        subprocess.run(["free", "-b"], capture_output=True, text=True, check=True)
-        .stdout.split("\n")[1]
-        .split()
-    )
-    assert sample.values["memory.total_bytes"] == int(words[1])
-    available = sample.values["memory.available_bytes"]
-    assert isinstance(available, int) and abs(available - int(words[6])) < 256 << 20
+    probe = MemoryProbe()
+    before = probe.read()
+    check_declared(before)
+    done = subprocess.run(["free", "-b"], capture_output=True, text=True, check=True)
+    words = done.stdout.split("\n")[1].split()
+    after = probe.read()
+    assert before.values["memory.total_bytes"] == int(words[1])
+    seen = [s.values["memory.available_bytes"] for s in (before, after)]
+    low, high = (pick(n for n in seen if isinstance(n, int)) for pick in (min, max))
+    assert low - (64 << 20) <= int(words[6]) <= high + (64 << 20)
 
 
 def test_shared_memory_is_what_statvfs_says(tmp_path: Path) -> None:
