@@ -49,7 +49,7 @@ lint: dev
 	$(PY) -m ruff check .
 
 types: dev
-	$(PY) -m mypy -p dctop
+	MYPYPATH=$$(echo build/__editable__.*) $(PY) -m mypy -p dctop
 
 bench: dev
 	@$(PY) tests/benchmarks/bench_peers.py --install $(ARGS)

@@ -67,8 +67,8 @@ class Config:
     recording: Recording = Recording()
     training: Training = Training()
     energy: Energy = Energy()
-    rules: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Rule id -> threshold name -> value."""
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Rule id -> threshold name -> value: the file's `[rules.ID]` tables."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Action id -> Textual key name."""
     path: Path | None = None
@@ -112,7 +112,7 @@ PANES = ("cpu", "gpu", "memory", "disk", "network", "processes", "training", "al
 SETTINGS: tuple[Spec, ...] = (
     Spec("interval", "number", "seconds from 0.1 to 60", "Seconds between two readings", "1.0",
          _between(0.1, 60)),
-    Spec("theme", "word", "the name of a theme", "Colour theme (F2 lists them)", '"dark"', _filled),
+    Spec("theme", "word", "the name of a theme", "Colour theme (F2 lists them)", '"dctop-dark"', _filled),
     Spec("graph", "word", '"braille", "block" or "ascii"', "How graphs are drawn; unset: by terminal",
          '"braille"', _one_of("braille", "block", "ascii")),
     Spec("paint", "word", '"auto" or "safe"', "safe: draw only through Textual's public interface", '"auto"',
@@ -200,7 +200,7 @@ class _Reader:
         self.lines = lines
         self.problems: list[ConfigProblem] = []
         self.values: dict[str, Setting] = {}
-        self.rules: dict[str, dict[str, float]] = {}
+        self.thresholds: dict[str, dict[str, float]] = {}
         self.keys: dict[str, str] = {}
 
     def read(self, tree: Mapping[str, object]) -> tuple[Config, list[ConfigProblem]]:
@@ -242,7 +242,7 @@ class _Reader:
             elif isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
                 self._bad(f"rules.{key}", f"rules.{key} = {_shown(value)} is not a number")
             else:
-                self.rules.setdefault(rule, {})[threshold] = float(value)
+                self.thresholds.setdefault(rule, {})[threshold] = float(value)
 
     def _keys(self, tree: Mapping[str, object]) -> None:
         for action, value in _leaves(tree):
@@ -266,7 +266,7 @@ class _Reader:
             recording=Recording(**table("recording")),  # type: ignore[arg-type]  # _of_kind checked them
             training=Training(**table("training")),  # type: ignore[arg-type]
             energy=Energy(**table("energy")),  # type: ignore[arg-type]
-            rules=self.rules,
+            thresholds=self.thresholds,
             keys=self.keys,
             path=self.path,
             problems=tuple(self.problems),
@@ -343,7 +343,7 @@ def template() -> str:
     out += [
         "", "# Thresholds of rules: a table a rule, `dctop rules` lists them.", "# [rules.ID]",
         "# threshold = 90", "",
-        "# Keys: an action's id (help shows it) = a key name.", "[keys]", '# "process.kill" = "f9"', "",
+        "# Keys: an action's id (help shows it), a key's name.", "[keys]", '# "process.kill" = "f9"', "",
     ]  # fmt: skip
     return "\n".join(out)
 
@@ -356,4 +356,7 @@ def save_user(changes: Mapping[str, object], path: Path | None = None) -> str | 
     """
     from dctop.engine.configedit import save
 
+    for key in changes:
+        if key not in BY_KEY and key.partition(".")[0] not in FREE_TABLES:
+            return f'not saved: "{key}" is no setting{suggest(key, list(BY_KEY)).partition(": remove")[0]}'
     return save(changes, paths.config_file() if path is None else path)

@@ -22,6 +22,12 @@ def _dotted(text: str) -> str:
     return ".".join(p.strip("\"'") for p in _PART.findall(text))
 
 
+def _lines(text: str) -> list[str]:
+    """As TOML counts lines: `str.splitlines` also ends them at U+0085 and U+2028, which are plain text."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
 def _walk(lines: list[str]) -> list[tuple[str, int, int]]:
     """(full key, first line, line after) of every assignment and table header (`[a]` has key `a`)."""
     out: list[tuple[str, int, int]] = []
@@ -54,7 +60,7 @@ def _value_end(lines: list[str], at: int) -> int:
 def key_lines(text: str) -> dict[str, int]:
     """Full key -> its line number (from 1), for messages."""
     out: dict[str, int] = {}
-    for key, first, _ in _walk(text.splitlines()):
+    for key, first, _ in _walk(_lines(text)):
         out.setdefault(key, first + 1)
     return out
 
@@ -91,7 +97,7 @@ def _quoted(key: str) -> str:
 
 def edit(text: str, key: str, value: object) -> str:
     """`text` with `key` set to `value`, or without it (None)."""
-    lines = text.splitlines()
+    lines = _lines(text)
     entries = _walk(lines)
     for name, first, end in entries:
         assign = _ASSIGN.match(lines[first])
@@ -110,17 +116,22 @@ def edit(text: str, key: str, value: object) -> str:
     new = f"{_quoted(last)} = {toml_value(value)}"
     headers = [(n, first) for n, first, _ in entries if _TABLE.match(lines[first])]
     if not table:
-        at = headers[0][1] if headers else len(lines)
+        at = _last_filled(lines, 0, headers[0][1] if headers else len(lines))
         lines.insert(at, new)
     elif table in (names := [n for n, _ in headers]):
         where = names.index(table)
         stop = headers[where + 1][1] if where + 1 < len(headers) else len(lines)
-        while stop > headers[where][1] + 1 and not lines[stop - 1].strip():
-            stop -= 1
-        lines.insert(stop, new)
+        lines.insert(_last_filled(lines, headers[where][1] + 1, stop), new)
     else:
         lines += [*([""] if lines else []), f"[{'.'.join(map(_quoted, table.split('.')))}]", new]
     return "\n".join(lines) + "\n"
+
+
+def _last_filled(lines: list[str], first: int, stop: int) -> int:
+    """Where to insert so that the blank lines before `stop` stay behind what is inserted."""
+    while stop > first and not lines[stop - 1].strip():
+        stop -= 1
+    return stop
 
 
 def save(changes: Mapping[str, object], path: Path) -> str | None:

@@ -158,16 +158,17 @@ def _dashboard(args: Namespace) -> int:
     _logging()
     from dctop.tui.app import run_dashboard
 
+    # Theme, graph, panes and language of the configuration are the dashboard's to weigh against these.
     return run_dashboard(
         readonly=args.readonly or config.readonly,
         paint=args.paint or config.paint,
-        theme=args.theme or config.theme,
-        graph=args.graph or config.graph,
+        theme=args.theme,
+        graph=args.graph,
         interval_s=args.interval or config.interval,
-        panes=args.panes or config.panes,
+        panes=args.panes,
         record=args.record,
         config=config,
-        lang=args.lang or config.lang,
+        lang=args.lang,
     )
 
 

@@ -39,8 +39,8 @@ def markdown() -> str:
         for prefix in prefixes:
             out += map(_row, derived.pop(prefix, []))
         out.append("")
-    for prefix, metrics in derived.items():
-        out += [f"## {prefix}", "", HEAD, *map(_row, metrics), ""]
+    for prefix, left in derived.items():
+        out += [f"## {prefix}", "", HEAD, *map(_row, left), ""]
     return "\n".join(out)
 
 

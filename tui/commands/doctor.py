@@ -258,16 +258,16 @@ def kmsg() -> Finding:
 def torch(config: Path | None) -> Finding:
     """Which interpreter a training would run in, and its torch. Asks for metadata, does not import torch."""
     from dctop.engine.config import load
-    from dctop.engine.training.launcher import find_python
+    from dctop.engine.training import pythons
 
-    interpreter = find_python(load(config)[0].training.python)
+    interpreter = pythons.likely(load(config)[0].training.python, DEADLINE_S / 2)
     ask = "import importlib.metadata as m, sys; print(sys.version.split()[0], m.version('torch'))"
     try:
         done = subprocess.run(
-            [str(interpreter), "-c", ask],
+            [interpreter, "-c", ask],
             capture_output=True,
             text=True,
-            timeout=DEADLINE_S - 0.5,
+            timeout=DEADLINE_S / 2,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as e:

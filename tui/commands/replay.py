@@ -50,9 +50,8 @@ def run(args: Namespace) -> int:
         at=args.at,
         readonly=True,
         paint=args.paint or config.paint,
-        theme=args.theme or config.theme,
-        graph=args.graph or config.graph,
-        panes=config.panes,
+        theme=args.theme,
+        graph=args.graph,
         config=config,
-        lang=args.lang or config.lang,
+        lang=args.lang,
     )

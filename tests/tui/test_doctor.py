@@ -1,0 +1,106 @@
+"""`dctop doctor`: says what works here without changing anything."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from dctop.engine import paths
+from dctop.probes.base import Sample
+from dctop.tui import cli
+from dctop.tui.commands import doctor
+from dctop.tui.commands.doctor import Finding
+
+
+def test_json_is_one_document_with_stable_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["doctor", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is (status == 0)
+    ids = [c["id"] for c in document["checks"]]
+    assert len(ids) == len(set(ids))
+    always = (
+        "python textual terminal probe.cpu probe.gpu cgroup psi kmsg torch data state sqlite config others"
+    )
+    assert set(ids) >= set(always.split())
+    assert not [c for c in document["checks"] if c["status"] == "fail"]
+
+
+def test_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CONFIG", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+    assert cli.main(["doctor"]) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert "checks, 0 failed" in capsys.readouterr().out
+
+
+def test_what_hangs_is_told_within_the_deadline() -> None:
+    release = threading.Event()
+
+    def hang() -> Finding:
+        release.wait()
+        return Finding("ok", "")
+
+    result = doctor.run_check("mount", hang, deadline_s=0.05)
+    release.set()
+    assert result.status == "fail"
+    assert "no answer within 0.05 s" in result.text
+
+
+def test_a_check_that_breaks_is_a_finding() -> None:
+    result = doctor.run_check("x", lambda: Finding("ok", str(1 // 0)))
+    assert result.status == "fail"
+    assert "ZeroDivisionError" in result.text
+
+
+class Broken:
+    period_s, lane = 1.0, "proc"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def read(self) -> Sample:
+        raise PermissionError(13, "Permission denied")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_probe_that_fails_is_a_warning_unless_nothing_works_without_it() -> None:
+    assert doctor.read_probe(Broken("network")).status == "warn"
+    found = doctor.read_probe(Broken("memory"))
+    assert found.status == "fail"
+    assert "Permission denied" in found.text
+
+
+def test_a_broken_configuration_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("x = 1\n")
+    assert cli.main(["doctor", "--config", str(file)]) == 1
+    assert f"{file}:1: unknown key" in capsys.readouterr().out
+
+
+def test_a_read_only_state_directory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    found = doctor.state()
+    assert found.status == "warn"
+    assert "not writable" in found.text
+
+
+@pytest.mark.parametrize(
+    ("version", "affected"),
+    [((3, 6, 23), False), ((3, 7, 0), True), ((3, 40, 1), True), ((3, 44, 6), False), ((3, 44, 5), True),
+     ((3, 50, 7), False), ((3, 50, 6), True), ((3, 51, 2), True), ((3, 51, 3), False), ((3, 52, 0), False)],
+)  # fmt: skip
+def test_versions_with_the_wal_reset_bug(version: tuple[int, int, int], affected: bool) -> None:
+    assert doctor.wal_reset_bug(version) is affected
+
+
+def test_the_template_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--config-template"]) == 0
+    assert "# interval = 1.0" in capsys.readouterr().out
+    assert not paths.config_file().exists()
