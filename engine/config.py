@@ -21,7 +21,7 @@ Setting = str | bool | int | float | tuple[str, ...] | None
 class Recording:
     dir: str | None = None
     max_size_mb: float = 2048.0
-    max_age_days: float = 30.0
+    max_age_days: float = 7.0
     durability: str = "full"
 
 
@@ -124,10 +124,10 @@ SETTINGS: tuple[Spec, ...] = (
          _one_of("en", "zh")),
     Spec("mouse", "flag", "true or false", "Use the mouse", "true"),
     Spec("recording.dir", "path", "a directory", "Where recordings go", '"/var/tmp/dctop"', _filled),
-    Spec("recording.max_size_mb", "number", "megabytes, at least 1", "Size all recordings together may reach",
+    Spec("recording.max_size_mb", "number", "megabytes, at least 1", "Size of one recording; at the cap its oldest part goes",
          "2048", _between(1, 1e9)),
-    Spec("recording.max_age_days", "number", "days, more than 0", "Recordings older than this are removed",
-         "30", _between(0.01, 36500)),
+    Spec("recording.max_age_days", "number", "days, more than 0", "Age a recording keeps; its older part goes",
+         "7", _between(0.01, 36500)),
     Spec("recording.durability", "word", '"full" or "normal"',
          "full survives a power cut; normal may lose the last half minute then", '"full"',
          _one_of("full", "normal")),

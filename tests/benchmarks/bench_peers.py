@@ -49,7 +49,9 @@ class Tool:
 
 
 def _dctop(*options: str) -> list[str]:
-    return [str(Path(sys.executable).with_name("dctop")), "--interval", "1", *options]
+    script = Path(sys.executable).with_name("dctop")
+    start = [str(script)] if script.exists() else [sys.executable, "-m", "dctop.tui.cli"]
+    return [*start, "--interval", "1", *options]
 
 
 def _btop(scratch: Path) -> list[str]:
@@ -366,8 +368,9 @@ def main() -> int:
                 )
                 rows[tool.name].remark = f"not installed ({hint or 'make run'})"
         load = Path("/proc/loadavg").read_text().split()
-        print(f"{os.cpu_count()} CPUs, {load[3].partition('/')[2]} tasks, load {load[0]}; {COLUMNS}x{ROWS}, 1 Hz, "
-              f"{args.seconds:g} s after {WARM_UP_S:g} s warm-up; in parentheses: against btop")  # fmt: skip
+        tasks = load[3].partition("/")[2]
+        print(f"{os.cpu_count()} CPUs, {tasks} tasks, load {load[0]}; {COLUMNS}x{ROWS} at 1 Hz, ", end="")
+        print(f"{args.seconds:g} s after {WARM_UP_S:g} s warm-up; in parentheses: against btop")
         measure_steady(present, scratch, args.seconds, rows)
     result = list(rows.values())
     print(table(result))
