@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from dctop.tui.dialogs.forms import Value
 from dctop.tui.dialogs.times import HINT, moment_ns
 from dctop.tui.draw.look import Look
 from dctop.tui.terminal import look_of, size_of
-from dctop.tui.theme import DEFAULT, THEMES, colors_of, paint
+from dctop.tui.theme import DEFAULT, THEMES, colors_of, find
+from dctop.tui.theme import paint as paint_of
 from dctop.tui.views.dashboard import PANE_KEYS
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ def run_dashboard(
 
     `replay`: a recording instead of the node, from the moment `at` on. `paint`: auto | fast | safe.
     `panes`: which to show (default: all). `record`: record into this file from the start. `config`: the
-    user's configuration (attributes `theme`, `graph`, `panes`, `keys`, `thresholds`, `lang` are used if
-    present). Options given here win over the configuration.
+    user's `engine.config.Config`; options given here win over it.
     """
     error = _terminal_error() or _usage_error(theme, graph, paint, panes)
     if error is not None:
         print(f"dctop: {error}", file=sys.stderr)
         return EXIT_USAGE
-    theme = theme or _setting(config, "theme") or DEFAULT
+    wanted = theme or _setting(config, "theme") or DEFAULT
+    theme = find(wanted) or DEFAULT
     look = look_of(graph or _setting(config, "graph"), os.environ)
     shown = panes if panes is not None else _setting(config, "panes")
     hidden = set(PANE_KEYS) - set(shown) if shown else set()
@@ -61,7 +62,9 @@ def run_dashboard(
         source = _open_source(replay, at, interval_s, config, lang)
         if record is not None and replay is None:
             source.start_recording(record)
-        status, failure = _show(source, look, theme, hidden, readonly, paint, config, focus_run, replay)
+        status, failure = _show(
+            source, look, theme, hidden, readonly, paint, config, focus_run, replay, wanted
+        )
     except KeyboardInterrupt:
         status = 130
     except (OSError, ValueError, ImportError) as e:
@@ -80,10 +83,12 @@ def run_dashboard(
 
 def pane_models() -> list[PaneModel]:
     """One of each pane, the dashboard's in the order of their digits first."""
-    from dctop.tui import panes
+    from dctop.tui.panes import PANES
+    from dctop.tui.panes.alert_detail import AlertDetailPane
+    from dctop.tui.panes.run_view import RunPane
+    from dctop.tui.panes.timeline import TimelinePane
 
-    classes: Iterable[Callable[[], PaneModel]] = panes.ALL if hasattr(panes, "ALL") else panes.PANES
-    return [make() for make in classes]
+    return [make() for make in (*PANES, AlertDetailPane, RunPane, TimelinePane)]
 
 
 def _show(
@@ -96,6 +101,7 @@ def _show(
     config: Any,
     focus_run: str | None,
     replay: Path | None,
+    wanted: str,
 ) -> tuple[int, str | None]:
     from dctop.tui.application import DctopApp
     from dctop.tui.state import UiState
@@ -113,25 +119,32 @@ def _show(
         focus_run=focus_run,
         save=_save_user if replay is None else None,
     )
-    result = app.run()
+    for problem in _setting(config, "problems") or ():
+        app.state.say(str(problem), "warning")
+    if find(wanted) is None:
+        app.state.say(f"no such theme: {wanted}; F2 lists them", "warning")
+    result = app.run(mouse=_setting(config, "mouse") is not False)
     return (EXIT_FAILURE if app.failure else result or EXIT_OK), app.failure
 
 
-def _open_source(replay: Path | None, at: str | None, interval_s: float, config: Any, lang: str | None) -> Any:
+def _open_source(
+    replay: Path | None, at: str | None, interval_s: float, config: Any, lang: str | None
+) -> Any:
     if replay is None:
         from dctop.engine.live import LiveEngine
 
         language = lang or _setting(config, "lang") or "en"
-        engine = LiveEngine(
-            interval_s=interval_s, thresholds=_setting(config, "thresholds") or {}, lang=language
-        )
+        engine = LiveEngine(interval_s=interval_s, thresholds=_setting(config, "rules") or {}, lang=language)
         engine.start()
         return engine
+    from dctop.engine.recording.reader import open_recording
     from dctop.engine.recording.replay import ReplaySource
 
-    source: Any = ReplaySource(replay)
+    source = ReplaySource(open_recording(replay))
     if at:
-        moment = moment_ns(at, source.t1_ns if at.startswith("-") else source.t0_ns, source.t0_ns, source.t1_ns)
+        moment = moment_ns(
+            at, source.t1_ns if at.startswith("-") else source.t0_ns, source.t0_ns, source.t1_ns
+        )
         if moment is None:
             raise ValueError(f"--at {at}: not a moment ({HINT})")
         source.seek(max(source.t0_ns, min(source.t1_ns, moment)))
@@ -162,7 +175,6 @@ def _usage_error(
     theme: str | None, graph: str | None, paint_mode: str, panes: Sequence[str] | None
 ) -> str | None:
     checks: tuple[tuple[str, str | None, Iterable[str]], ...] = (
-        ("theme", theme, THEMES),
         ("graph", graph, ("braille", "block", "ascii")),
         ("paint", paint_mode, ("auto", "fast", "safe")),
         *(("pane", p, PANE_KEYS) for p in panes or ()),
@@ -170,13 +182,15 @@ def _usage_error(
     for what, value, known in checks:
         if value is not None and value not in known:
             return f"no such {what}: {value} (there are: {', '.join(known)})"
+    if theme is not None and find(theme) is None:
+        return f"no such theme: {theme} (there are: {', '.join(THEMES)})"
     return None
 
 
 def _first_picture(fd: int, look: Look, theme: str, hidden: set[str]) -> None:
     w, h = size_of(fd)
     names = dict(zip(PANE_KEYS, ("CPU", "GPU", "MEM", "DISK", "NET", "PROC", "TRAIN", "ALERTS"), strict=True))
-    skeleton.write(skeleton.picture(w, h, look, paint(theme, colors_of(os.environ)), names, hidden), fd)
+    skeleton.write(skeleton.picture(w, h, look, paint_of(theme, colors_of(os.environ)), names, hidden), fd)
 
 
 def _setting(config: Any, name: str) -> Any:
@@ -185,7 +199,7 @@ def _setting(config: Any, name: str) -> Any:
 
 
 def _keys(config: Any) -> Mapping[str, str | Sequence[str]]:
-    return _setting(config, "keys") or _setting(config, "keymap") or {}
+    return _setting(config, "keys") or {}
 
 
 def _save_user(values: dict[str, Value]) -> str | None:
@@ -194,10 +208,6 @@ def _save_user(values: dict[str, Value]) -> str | None:
 
     settings: dict[str, Any] = {k: v for k, v in values.items() if not k.startswith("pane.")}
     if "interval_s" in settings:
-        settings["interval_s"] = float(settings["interval_s"])
+        settings["interval"] = float(settings.pop("interval_s"))
     settings["panes"] = [k for k in PANE_KEYS if values.get(f"pane.{k}", True)]
-    try:
-        error = config.save_user(settings)
-    except OSError as e:
-        return f"not saved: {e.strerror or e}"
-    return str(error) if error else None
+    return config.save_user(settings)

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from textual import events
 from textual.app import App
@@ -16,13 +16,13 @@ from textual.screen import Screen
 
 from dctop.engine.metrics.source import Source
 from dctop.tui.bindings import KeyMap, of_mode
-from dctop.tui.operations import Operations, stop_group
 from dctop.tui.dialogs.forms import Value
 from dctop.tui.draw.look import Graph, Look
 from dctop.tui.driver import SleepingDriver
 from dctop.tui.fast import fast_allowed
 from dctop.tui.frame import clean
 from dctop.tui.intents import Intent
+from dctop.tui.operations import Operations, stop_group
 from dctop.tui.panes.base import PaneModel
 from dctop.tui.requests import Requests
 from dctop.tui.screen import NodeScreen
@@ -30,6 +30,9 @@ from dctop.tui.sources import is_live
 from dctop.tui.state import UiState
 from dctop.tui.theme import Colors, paint
 from dctop.tui.ticker import Ticker
+
+if TYPE_CHECKING:
+    from dctop.engine.training.launcher import LaunchCheck, LaunchResult
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -260,7 +263,9 @@ class DctopApp(App[int]):
                 (s.hidden.discard if value else s.hidden.add)(name.removeprefix("pane."))
                 self.node.relayout()
 
-        self.node.open(setup_dialog(s.theme, self.node.look.graph, interval, shown, changed, self._save_setup))
+        self.node.open(
+            setup_dialog(s.theme, self.node.look.graph, interval, shown, changed, self._save_setup)
+        )
 
     def _save_setup(self, values: dict[str, Value]) -> str | None:
         if self._save is None:
@@ -280,7 +285,9 @@ class DctopApp(App[int]):
         sorts = getattr(process.model, "sorts", ()) if process is not None else ()
         alerts = [(a.id, a.title) for a in self.source.alerts()[:50]]
         node.open(
-            palette_dialog(self.source.mode, node.keymap, node.look.unicode, panes, sorts, alerts, self._picked)
+            palette_dialog(
+                self.source.mode, node.keymap, node.look.unicode, panes, sorts, alerts, self._picked
+            )
         )
 
     def _picked(self, item: str) -> None:
@@ -334,19 +341,18 @@ class DctopApp(App[int]):
             self.say("starting ...")
             return None
 
-        def launched(result: Any) -> None:
+        def launched(result: LaunchResult) -> None:
             if result.error:
                 self.say(f"training: {result.error}", "error")
             else:
                 self.say(f"run {result.run_id} started")
-                self.requests.select("run", result.run_id)
+                self.requests.select("run", str(result.run_id))
 
         dialog = LaunchDialog(launcher.options(), start)
 
-        def checked(result: Any) -> None:
-            problem = getattr(result, "error", None) or getattr(result, "problem", None)
-            note = getattr(result, "note", "") or getattr(result, "summary", "") or ""
-            dialog.checked(launcher.options(), problem, str(note))
+        def checked(result: LaunchCheck) -> None:
+            note = f"torch {result.torch_version} in {result.python}; data: {result.data_source}"
+            dialog.checked(launcher.options(known=result), result.reason, note)
             if dialog in self.node.dialog.stack:
                 self.node.redraw_dialog()
 

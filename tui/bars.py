@@ -96,11 +96,7 @@ def alert_counts(counts: dict[str, int], look: Look) -> list[Span]:
 def open_alerts(alerts: Sequence[Alert], now_ns: int) -> list[Alert]:
     """Those that count: firing, not muted, no mere symptom of another; gravest and newest first."""
     return sorted(
-        (
-            a
-            for a in alerts
-            if a.open and a.suppressed_by is None and not (a.muted_until_ns or 0) > now_ns
-        ),
+        (a for a in alerts if a.open and a.suppressed_by is None and not (a.muted_until_ns or 0) > now_ns),
         key=lambda a: (RANK.get(a.severity, 9), -a.opened_wall_ns),
     )
 

@@ -21,7 +21,13 @@ def _a(id: str, keys: str, label: str, help: str, footer: bool = False) -> Actio
 COMMON: tuple[Action, ...] = (
     _a("app.help", "f1 question_mark h", "help", "Explain the focused pane: its keys and its numbers.", True),
     _a("app.setup", "f2", "setup", "Theme, graph style, interval and panes.", True),
-    _a("app.palette", "colon ctrl+p", "palette", "Find any action, view, pane, theme or sort order by name.", True),
+    _a(
+        "app.palette",
+        "colon ctrl+p",
+        "palette",
+        "Find any action, view, pane, theme or sort order by name.",
+        True,
+    ),
     _a("app.quit", "f10 q ctrl+c", "quit", "Leave dctop. A running training goes on.", True),
     _a("app.escape", "escape", "back", "Close, leave zoom or view, return to now."),
     _a("app.zoom", "e", "zoom", "The focused pane over the whole screen, and back.", True),
@@ -80,7 +86,9 @@ REPLAY: tuple[Action, ...] = (
 )
 
 FIRST = frozenset(
-    a.keys[0] for a in COMMON if a.id in ("app.help", "app.quit", "focus.next", "focus.previous", "app.palette")
+    a.keys[0]
+    for a in COMMON
+    if a.id in ("app.help", "app.quit", "focus.next", "focus.previous", "app.palette")
 ) | {"ctrl+c", "ctrl+z", *"12345678"}
 """Keys no pane may take for itself."""
 

@@ -76,8 +76,9 @@ class SleepingDriver(LinuxDriver):
         assert out is not None
         # Standard output, not standard error: `dctop 2>err.log` must still show a screen. A character the
         # terminal's encoding lacks becomes `?` instead of ending the writer.
+        self._out = os.dup(out.fileno())
         text = open(  # noqa: SIM115
-            os.dup(out.fileno()), "w", encoding=out.encoding, errors="replace", newline=""
+            self._out, "w", encoding=out.encoding, errors="replace", newline=""
         )
         self._file = PatientFile(text, self._terminal_gone)  # type: ignore[assignment]
         self.wakeups = 0
@@ -114,12 +115,12 @@ class SleepingDriver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         self._leaving = False
-        super().start_application_mode()
+        super().start_application_mode()  # type: ignore[no-untyped-call]
 
     def _get_terminal_size(self) -> tuple[int, int]:
         """From the terminal itself: COLUMNS and LINES in the environment go stale with the first resize."""
         try:
-            width, height = os.get_terminal_size(self._file.fileno())
+            width, height = os.get_terminal_size(self._out)
         except OSError:
             width = height = 0
         return width or 80, height or 24

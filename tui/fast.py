@@ -4,7 +4,7 @@ A `RowsWidget` holds rows. The safe path hands them to Textual as strips. The fa
 that changed as `cursor position + SGR + text`, about a tenth of the CPU, but it reaches into Textual's
 compositor, so it is used only with exactly the version it was written against (`FAST_VERSION`), and only
 for widgets that nothing covers. Whatever else happens (overlay, layout, full repaint) takes the safe path,
-and both are fed from the same rows, so the screen is the same; tests/tui/test_paint_paths.py holds them to it.
+and both are fed from the same rows, so the screen is the same (tests/tui/test_paint_paths.py).
 """
 
 from __future__ import annotations

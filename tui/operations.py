@@ -200,7 +200,7 @@ class Operations:
         source, s = self.app.source, self.app.state
         if is_replay(source):
             s.playing = not s.playing
-            if s.playing and source.position_ns >= source.t1_ns:
+            if s.playing and source.at_end:
                 source.seek(source.t0_ns)
             self.app.ticker.poke()
 
@@ -253,12 +253,11 @@ class Operations:
         source = self.app.source
         if is_replay(source):
             found = source.next_event(direction, ("alert",))
-            at = found if isinstance(found, int) else getattr(found, "wall_ns", None)
-            if at is None:
+            if found is None:
                 self.app.say("no further alert" if direction > 0 else "no earlier alert")
             else:
                 self.app.state.playing = False
-                source.seek(at)
+                source.seek_seq(found.seq)
                 self.app.node.update()
         elif is_live(source):
             snap = source.snapshot()
@@ -293,7 +292,9 @@ class Operations:
             self.mark(text)
             return None
 
-        self.app.node.open(InputDialog("marker", "note", "", ok, note="Kept in the recording at this moment."))
+        self.app.node.open(
+            InputDialog("marker", "note", "", ok, note="Kept in the recording at this moment.")
+        )
 
     def record(self) -> None:
         self.app.toggle_recording()

@@ -42,7 +42,9 @@ class DialogWidget(RowsWidget):
         if dialog is None or w < 3 or h < 3:
             return
         body = [safe_row(row, w - 2) for row in dialog.body(w - 2, h - 2, look)]
-        rows = framed([(clean(dialog.title), S.TITLE)], _hints(dialog, w, look), body, w, h, look, focused=True)
+        rows = framed(
+            [(clean(dialog.title), S.TITLE)], _hints(dialog, w, look), body, w, h, look, focused=True
+        )
         self.put(rows, quiet)
 
     def on_click(self, event: events.Click) -> None:

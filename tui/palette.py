@@ -30,11 +30,16 @@ def palette_dialog(
             continue
         seen.add(action.id)
         items.append(Item(action.id, _label(action), action.help, keymap.hint(action, unicode)))
-    for key, name, actions in panes:
-        items.append(Item(f"focus:{key}", f"focus {name}", "Move to this pane."))
+    for key, title, actions in panes:
+        items.append(Item(f"focus:{key}", f"focus {title}", "Move to this pane."))
         for action in actions:
             items.append(
-                Item(f"pane:{key}:{action.id}", f"{name}: {action.label}", action.help, keymap.hint(action, unicode))
+                Item(
+                    f"pane:{key}:{action.id}",
+                    f"{title}: {action.label}",
+                    action.help,
+                    keymap.hint(action, unicode),
+                )
             )
     items += [Item(f"sort:{i}", f"sort by {label}", "Order of the process table.") for i, label in sorts]
     items += [Item(f"theme:{t.name}", f"theme {t.name}", t.label) for t in THEMES.values()]
@@ -43,8 +48,6 @@ def palette_dialog(
 
 
 def _label(action: Action) -> str:
-    group, _, name = action.id.partition(".")
-    words = {"pane": "toggle pane", "view": "view", "theme": "theme", "replay": "replay", "look": "look"}
-    if group in words:
-        return f"{words[group]} {action.label}"
-    return action.label
+    words = {"pane": "toggle pane", "view": "view", "theme": "next", "graph": "next", "look": "look"}
+    word = words.get(action.id.partition(".")[0])
+    return f"{word} {action.label}" if word else action.label

@@ -34,8 +34,9 @@ class PaneWidget(RowsWidget):
         self._edges: tuple[object, Row] | None = None
 
     @property
-    def drawn_size(self) -> tuple[int, int]:
-        return self._drawn[:2]
+    def drawn_as(self) -> tuple[int, int, bool]:
+        """Width, height and focus of the latest drawing."""
+        return self._drawn[:3]
 
     def draw(self, view: View, w: int, h: int, quiet: bool = False) -> None:
         """Make the rows for `w` x `h` cells and show them."""

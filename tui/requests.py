@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dctop.tui import intents as i
 from dctop.tui.dialogs.base import LineEdit
+from dctop.tui.panes.alert_detail import AlertDetailPane
+from dctop.tui.panes.alerts import AlertsPane
+from dctop.tui.panes.training import TrainingPane
 from dctop.tui.sources import is_live
 from dctop.tui.state import Filtering
 
@@ -82,7 +85,9 @@ class Requests:
 
         def send(number: int) -> None:
             error = signal_process(pid, start, number)
-            self.app.say(error or f"sent signal {number} to {pid} {name}", "error" if error else "information")
+            self.app.say(
+                error or f"sent signal {number} to {pid} {name}", "error" if error else "information"
+            )
 
         self.app.node.open(signal_dialog(pid, name, SIGNALS, send))
 
@@ -105,17 +110,14 @@ class Requests:
             self.app.say("process details: this is a recording", "warning")
             return
 
-        def read() -> Any:
-            from dctop.probes.process_detail import read_detail
+        from dctop.probes.process_detail import ProcessDetail, read_detail
 
-            return read_detail(pid, start)
-
-        def show(found: Any) -> None:
+        def show(found: ProcessDetail | None) -> None:
             from dctop.tui.dialogs.process import detail_dialog
 
             self.app.node.open(detail_dialog(pid, found))
 
-        self.app.in_thread(read, show, f"process {pid}")
+        self.app.in_thread(lambda: read_detail(pid, start), show, f"process {pid}")
 
     # -- alerts and runs ----------------------------------------------------------------------------
 
@@ -146,11 +148,15 @@ class Requests:
         self.app.node.update()
 
     def select(self, kind: str, value: int | str) -> None:
-        """Tell every pane that can show one alert or run which one (`select_alert`, `select_run`)."""
+        """Tell the panes that show one alert or run which one."""
         for pane in self.app.node.panes.values():
-            call = getattr(pane.model, f"select_{kind}", None)
-            if call is not None:
-                call(value)
+            model = pane.model
+            if kind == "run" and isinstance(model, TrainingPane):
+                model.selected = str(value)
+            elif kind == "alert" and isinstance(model, AlertsPane):
+                model.selected = int(value)
+            elif kind == "alert" and isinstance(model, AlertDetailPane):
+                model.show(int(value))
 
     def stop_run(self, run_id: str) -> None:
         if self.refused("stopping a run"):
@@ -161,12 +167,15 @@ class Requests:
             return
         from dctop.tui.dialogs.forms import ConfirmDialog
 
-        directory = run.directory
-
         def stop() -> str | None:
-            from dctop.engine.training.control import stop_run
+            from dctop.engine.training.control import ControlError
+            from dctop.engine.training.control import stop as ask
 
-            return stop_run(directory)
+            try:
+                ask(run)
+            except ControlError as e:
+                return str(e)
+            return None
 
         def done(error: str | None) -> None:
             self.app.say(error or "asked to stop: it finishes its step and saves a checkpoint",

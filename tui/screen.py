@@ -1,4 +1,4 @@
-"""The one screen: header, ribbon, panes at computed places, footer, dialogs; keys and mouse go through here."""
+"""The one screen: header, ribbon, panes, footer, dialogs, where they are and who gets a key or a click."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from dctop.tui.fast import FastScreen, RowsWidget
 from dctop.tui.frame import notice_rows, safe_row
 from dctop.tui.overlay import DialogWidget
 from dctop.tui.pane import PaneWidget
+from dctop.tui.panes.alert_detail import AlertDetailPane
+from dctop.tui.panes.alerts import AlertsPane
 from dctop.tui.panes.base import PaneModel, View
-from dctop.tui.sources import gpu_count, is_live, is_replay, recorder_status
+from dctop.tui.panes.timeline import TimelinePane, TimelineState
+from dctop.tui.sources import gpu_count, is_live, is_replay, overview, recorder_status
 from dctop.tui.state import Filtering, UiState
 from dctop.tui.theme import Paint
 from dctop.tui.views import alerts as alerts_view
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from dctop.tui.keys import Action
 
 TOO_SMALL_W, TOO_SMALL_H = 20, 5
-RUN_KEYS_FIRST = ("run", "training")
+TIMELINE_H = 8
 
 
 class ComputedLayout(Layout):
@@ -105,6 +108,8 @@ class NodeScreen(FastScreen):
         self._gpus = -1
         self._views: dict[tuple[bool, bool], View] = {}
         self._computed = ComputedLayout()
+        self._screen_size = (80, 24)
+        self._timeline_t1 = -1
         self._marks: tuple[int, list[replaybar.Mark]] = (-1, [])
 
     def compose(self) -> ComposeResult:
@@ -126,6 +131,7 @@ class NodeScreen(FastScreen):
         """Boxes of all widgets on a screen of `w` x `h`; draws what has a new size, so that the first
         paint after a layout is already right."""
         self._views.clear()
+        self._screen_size = (w, h)
         if w < TOO_SMALL_W or h < TOO_SMALL_H:
             self.visible_panes = {}
             self.small.put(notice_rows("dctop: enlarge", w, h), quiet=True)
@@ -136,22 +142,28 @@ class NodeScreen(FastScreen):
         if self._ribbon_row is not None and h >= 12:
             out[self.ribbon] = Box(0, top, w, 1)
             top += 1
+        timeline = None
         if self.source.mode == "replay" and h >= 14:
-            bottom -= replaybar.HEIGHT
-            out[self.replay] = Box(0, bottom, w, replaybar.HEIGHT)
+            timeline = self.panes.get("timeline") if h >= 32 else None
+            bottom -= replaybar.HEIGHT if timeline is None else min(TIMELINE_H, h // 5)
+            if timeline is None:
+                out[self.replay] = Box(0, bottom, w, replaybar.HEIGHT)
         self.visible_panes = self._pane_boxes(Box(0, top, w, bottom - top))
+        if timeline is not None:
+            self.visible_panes["timeline"] = Box(0, bottom, w, h - 1 - bottom)
+            self._tell_timeline()
         if self.state.focus not in self.visible_panes and self.visible_panes:
             self.state.focus = next(iter(self.visible_panes))
             self._views.clear()
         for key, box in self.visible_panes.items():
             pane = self.panes[key]
             out[pane] = box
-            if pane.drawn_size != (box.w, box.h):
+            if pane.drawn_as != (box.w, box.h, key == self.state.focus and not self.dialog.stack):
                 pane.draw(self.view_of(key), box.w, box.h, quiet=True)
-        box = self.dialog.box(w, h)
-        if box is not None:
-            out[self.dialog] = box
-            self.dialog.draw(box.w, box.h, self.look, quiet=True)
+        over = self.dialog.box(w, h)
+        if over is not None:
+            out[self.dialog] = over
+            self.dialog.draw(over.w, over.h, self.look, quiet=True)
         self._draw_bars(w, quiet=True)
         return out
 
@@ -165,9 +177,11 @@ class NodeScreen(FastScreen):
             return {s.focus: body}
         if s.view == "alerts" and "alerts" in self.panes:
             boxes = alerts_view.layout(body)
-            return {k: b for k, b in boxes.items() if k in self.panes} if set(boxes) <= self.panes.keys() else {
-                "alerts": body
-            }
+            return (
+                {k: b for k, b in boxes.items() if k in self.panes}
+                if set(boxes) <= self.panes.keys()
+                else {"alerts": body}
+            )
         if s.view == "runs":
             return runs.layout(body, self.run_keys())
         shown = [k for k in dashboard.PANE_KEYS if k in self.panes and k not in s.hidden]
@@ -190,7 +204,7 @@ class NodeScreen(FastScreen):
         flags = (key == self.state.focus and not self.dialog.stack, self.state.zoomed)
         view = self._views.get(flags)
         if view is None:
-            size = size_class(self.size.width, self.size.height)
+            size = size_class(*self._screen_size)
             view = self._views[flags] = View(
                 self.source, self.source.snapshot(), self.look, size, flags[0], flags[1], self.readonly,
                 self.state.paused_at is not None,
@@ -198,7 +212,7 @@ class NodeScreen(FastScreen):
         return view
 
     def update(self, panes: bool = True) -> None:
-        """A tick, or something the user did: redraw what is visible. Nothing is painted that did not change."""
+        """A tick, or something the user did: redraw what is visible; only what changed is painted."""
         if not self.is_attached or self.size.width <= 0:
             return
         self._views.clear()
@@ -209,6 +223,8 @@ class NodeScreen(FastScreen):
             self.relayout()
         self._ribbon_row = ribbon
         if panes:
+            self._tell_timeline()
+            self._link_alerts()
             for key, box in self.visible_panes.items():
                 self.panes[key].draw(self.view_of(key), box.w, box.h)
         self._draw_bars(w)
@@ -216,6 +232,42 @@ class NodeScreen(FastScreen):
         if top is not None and top.redraw_each_tick:
             self.redraw_dialog()
         self.paint_now()
+
+    def _link_alerts(self) -> None:
+        """The diagnosis shows what is selected in the list."""
+        lists, detail = self._model("alerts"), self._model("alert-detail")
+        if isinstance(lists, AlertsPane) and isinstance(detail, AlertDetailPane):
+            detail.show(lists.selected)
+
+    def _tell_timeline(self) -> None:
+        model, source = self._model("timeline"), self.source
+        if not isinstance(model, TimelinePane) or not is_replay(source):
+            return
+        if self._timeline_t1 != source.t1_ns:
+            self._timeline_t1 = source.t1_ns
+            marks = [
+                (m.wall_ns, "", "mark" if m.kind not in SEVERITIES else m.kind) for m in self._marks_now()
+            ]
+            model.state = TimelineState(
+                source.t0_ns,
+                source.t1_ns,
+                marks=marks,
+                gaps=[(g.t0, g.t1) for g in source.gaps()],
+                lanes=overview(source),
+            )
+        state = model.state
+        state.cursor_ns, state.speed, state.playing = source.position_ns, self.state.speed, self.state.playing
+
+    def _model(self, key: str) -> PaneModel | None:
+        pane = self.panes.get(key)
+        return None if pane is None else pane.model
+
+    def _marks_now(self) -> list[replaybar.Mark]:
+        source = self.source
+        assert is_replay(source)
+        if self._marks[0] != source.t1_ns:
+            self._marks = (source.t1_ns, _marks_of(source))
+        return self._marks[1]
 
     def redraw_pane(self, key: str) -> None:
         box = self.visible_panes.get(key)
@@ -225,7 +277,11 @@ class NodeScreen(FastScreen):
 
     def redraw_dialog(self) -> None:
         box = self.dialog.box(self.size.width, self.size.height)
-        if box is None or (box.w, box.h) != tuple(self.dialog.size) or self.dialog.region.offset != (box.x, box.y):
+        if (
+            box is None
+            or (box.w, box.h) != tuple(self.dialog.size)
+            or self.dialog.region.offset != (box.x, box.y)
+        ):
             self.relayout()
         else:
             self.dialog.draw(box.w, box.h, self.look)
@@ -263,7 +319,7 @@ class NodeScreen(FastScreen):
             rec_bad=bad,
             self_pct=None if snap is None else snap.num("dctop.cpu_pct"),
             clock=clock,
-            flags="read-only" if self.readonly else "",
+            flags="read-only" if self.readonly and source.mode == "live" else "",
         )
 
     def _mode(self, snap: Snapshot | None) -> tuple[str, str, str]:
@@ -315,10 +371,15 @@ class NodeScreen(FastScreen):
     def _replay_rows(self, w: int) -> list[Row]:
         source = self.source
         assert is_replay(source)
-        if self._marks[0] != source.t1_ns:
-            self._marks = (source.t1_ns, _marks_of(source))
+        marks = self._marks_now()
         rows = replaybar.rows(
-            source.t0_ns, source.t1_ns, source.position_ns, self._marks[1], list(source.gaps()), w, self.look
+            source.t0_ns,
+            source.t1_ns,
+            source.position_ns,
+            marks,
+            [(g.t0, g.t1) for g in source.gaps()],
+            w,
+            self.look,
         )
         return [safe_row(r, w) for r in rows]
 
@@ -385,9 +446,7 @@ class NodeScreen(FastScreen):
             self.state.notice = None
         dialog = self.dialog.top
         if dialog is not None:
-            if key == "ctrl+c":
-                self.close(dialog)
-            elif dialog.key(key, char):
+            if key == "ctrl+c" or dialog.key(key, char):
                 self.close(dialog)
             else:
                 self.redraw_dialog()
@@ -397,7 +456,12 @@ class NodeScreen(FastScreen):
             return True
         app_actions = of_mode(self.source.mode)
         action = self.keymap.find(app_actions, key)
-        if action is not None and (key in FIRST or action.id.startswith("replay.")):
+        first = action is not None and (
+            key in FIRST
+            or action.id.startswith(("replay.", "alert."))
+            or (action.id == "view.processes" and self.state.view != "processes")
+        )
+        if action is not None and first:
             return self.commander.run_action_id(action.id)
         pane = self.panes.get(self.state.focus)
         if pane is not None:
@@ -435,7 +499,8 @@ class NodeScreen(FastScreen):
         except Exception as e:
             self.commander.fault(f"pane {key}", e)
         self.redraw_pane(key)
-        if "alert-detail" in self.visible_panes and key == "alerts":
+        if key == "alerts" and "alert-detail" in self.visible_panes:
+            self._link_alerts()
             self.redraw_pane("alert-detail")
         if intent is not None:
             self.commander.intend(key, intent)
@@ -473,7 +538,13 @@ class NodeScreen(FastScreen):
         self.focus_pane(key)
         pane = self.panes[key]
         w, h = pane.size
-        if 0 < x < w - 1 and 0 < y < h - 1:
+        source = self.source
+        if key == "timeline" and is_replay(source) and isinstance(pane.model, TimelinePane):
+            moment = pane.model.time_at(x - 1)
+            if moment is not None:
+                source.seek(moment)
+                self.update()
+        elif 0 < x < w - 1 and 0 < y < h - 1:
             self._ask(key, lambda: pane.model.click(x - 1, y - 1, self.view_of(key), double))
         elif y == 0 and double:
             self.commander.run_action_id("app.zoom")
@@ -517,6 +588,9 @@ class NodeScreen(FastScreen):
             self.paint_now()
 
 
+SEVERITIES = ("critical", "warning", "info")
+
+
 def _size(n: int | None) -> str:
     if n is None:
         return ""
@@ -526,13 +600,4 @@ def _size(n: int | None) -> str:
 def _marks_of(source: Source) -> list[replaybar.Mark]:
     """What the recording knows of alerts and markers, for the replay bar."""
     assert is_replay(source)
-    marks: list[replaybar.Mark] = []
-    for event in source.events():
-        wall = getattr(event, "wall_ns", None)
-        if wall is not None:
-            kind = getattr(event, "severity", None) or getattr(event, "kind", "info")
-            marks.append(replaybar.Mark(wall, str(kind)))
-    return marks
-
-
-
+    return [replaybar.Mark(e.t0, e.sev or e.kind) for e in source.events() if e.kind != "gap"]

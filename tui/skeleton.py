@@ -17,7 +17,9 @@ ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
-def picture(w: int, h: int, look: Look, paint: Paint, names: dict[str, str], hidden: Collection[str] = ()) -> str:
+def picture(
+    w: int, h: int, look: Look, paint: Paint, names: dict[str, str], hidden: Collection[str] = ()
+) -> str:
     """Terminal sequence of the dashboard's empty boxes on a screen of `w` x `h`."""
     out = [ENTER, paint.full[S.TEXT], "\x1b[2J"]
     if w < 20 or h < 5:

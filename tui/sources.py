@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 from dctop.engine.metrics.source import Source
+
+
+class EventLike(Protocol):
+    """An event of a recording; `kind` alert | marker | note | gap | run | ..., `sev` of alerts."""
+
+    @property
+    def t0(self) -> int: ...
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def sev(self) -> str | None: ...
+
+
+class GapLike(Protocol):
+    @property
+    def t0(self) -> int: ...
+
+    @property
+    def t1(self) -> int: ...
 
 
 class LiveLike(Source, Protocol):
@@ -35,21 +60,31 @@ class LiveLike(Source, Protocol):
 class ReplayLike(Source, Protocol):
     """`engine.recording.replay.ReplaySource` as the screen uses it. Times: wall clock, ns."""
 
-    position_ns: int
-    t0_ns: int
-    t1_ns: int
+    @property
+    def position_ns(self) -> int: ...
 
-    def seek(self, wall_ns: int) -> Any: ...
+    @property
+    def t0_ns(self) -> int: ...
 
-    def step(self, n: int) -> Any: ...
+    @property
+    def t1_ns(self) -> int: ...
 
-    def advance(self, seconds: float) -> Any: ...
+    @property
+    def at_end(self) -> bool: ...
 
-    def events(self) -> Iterable[Any]: ...
+    def seek(self, wall_ns: int) -> bool: ...
 
-    def gaps(self) -> Sequence[tuple[int, int]]: ...
+    def seek_seq(self, seq: int) -> bool: ...
 
-    def next_event(self, direction: int, kinds: Any) -> Any: ...
+    def step(self, n: int) -> bool: ...
+
+    def advance(self, seconds: float) -> bool: ...
+
+    def events(self) -> Sequence[EventLike]: ...
+
+    def gaps(self) -> Sequence[GapLike]: ...
+
+    def next_event(self, direction: int, kinds: Sequence[str] = ...) -> EventLike | None: ...
 
 
 def is_live(source: Source) -> TypeGuard[LiveLike]:
@@ -58,6 +93,24 @@ def is_live(source: Source) -> TypeGuard[LiveLike]:
 
 def is_replay(source: Source) -> TypeGuard[ReplayLike]:
     return source.mode == "replay"
+
+
+_LANES = (("cpu", "cpu.util_pct"), ("mem", "memory.used_pct"), ("loss", "train.loss"))
+_LANE_CELLS = 400
+
+
+def overview(source: Source) -> Mapping[str, Sequence[float]]:
+    """A recording's main series over its whole length, name -> evenly spread values; empty where the
+    source has no overview to give."""
+    make = getattr(getattr(source, "recording", None), "overview", None)
+    if make is None:
+        return {}
+    lanes: dict[str, Sequence[float]] = {}
+    for name, key in _LANES:
+        values = [nan if b.max is None else float(b.max) for b in make(key, _LANE_CELLS)]
+        if any(v == v for v in values):
+            lanes[name] = values
+    return lanes
 
 
 def gpu_count(source: Source) -> int:

@@ -117,8 +117,8 @@ DEFAULT = DARK.name
 
 
 def _truecolor(t: Theme) -> list[Style]:
-    def on(fg: str, bg: str = t.bg, **attributes: bool) -> Style:
-        return Style(color=fg, bgcolor=bg, **attributes)
+    def on(fg: str, bg: str = t.bg, bold: bool | None = None) -> Style:
+        return Style(color=fg, bgcolor=bg, bold=bold)
 
     p = t.phases
     table = {
@@ -208,10 +208,25 @@ def _codes(style: Style, system: ColorSystem | None) -> str:
     return rendered[2 : rendered.index("m")] if rendered.startswith("\x1b[") else ""
 
 
+ALIASES = {
+    "dark": "dctop-dark",
+    "light": "dctop-light",
+    "colorblind": "colour-blind",
+    "color-blind": "colour-blind",
+}
+
+
+def find(name: str) -> str | None:
+    """The full name of a theme given by its name or a usual other one; None: there is no such theme."""
+    low = name.strip().lower()
+    low = ALIASES.get(low, low)
+    return low if low in THEMES else None
+
+
 @lru_cache(16)
 def paint(theme: str, colors: Colors) -> Paint:
     """By name; an unknown name is the default theme."""
-    return Paint(THEMES.get(theme, DARK), colors)
+    return Paint(THEMES.get(find(theme) or DEFAULT, DARK), colors)
 
 
 def colors_of(env: Mapping[str, str]) -> Colors:

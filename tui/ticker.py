@@ -100,7 +100,7 @@ class Ticker:
         self._last_play = now
         if passed > 0:
             source.advance(passed * state.speed)
-        if source.position_ns >= source.t1_ns:
+        if source.at_end:
             state.playing = False
         self._draw(0.0)
         # Faster playing shows more often, up to four times a second; slower never less than once.

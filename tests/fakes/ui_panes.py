@@ -115,12 +115,13 @@ class TablePane(PaneModel):
 
 def all_panes() -> list[PaneModel]:
     """One of each digit; fresh every time."""
-    names = {"cpu": "CPU", "gpu": "GPU", "memory": "MEM", "disk": "DISK", "network": "NET", "training": "TRAIN",
-             "alerts": "ALERTS"}  # fmt: skip
+    names = {"memory": "MEM", "network": "NET", "training": "TRAIN"}
     made: list[PaneModel] = []
     for key in PANE_KEYS:
         if key == "processes":
             made.append(TablePane())
         else:
-            made.append(type(f"{key.title()}Pane", (GraphPane,), {"key": key, "name": names[key]})())
+            made.append(
+                type(f"{key.title()}Pane", (GraphPane,), {"key": key, "name": names.get(key, key.upper())})()
+            )
     return made

@@ -119,7 +119,10 @@ class FakeReplay(FakeLive):
     def __init__(self, gpus: int = 0) -> None:
         self.position_ns = START_NS + 100 * 10**9
         super().__init__(gpus)
-        self.marks = [SimpleNamespace(wall_ns=START_NS + s * 10**9, kind="warning") for s in (50, 400, 800)]
+        self.marks = [
+            SimpleNamespace(t0=START_NS + s * 10**9, seq=s, kind="alert", sev="warning")
+            for s in (50, 400, 800)
+        ]
 
     mark = None  # type: ignore[assignment]
 
@@ -142,9 +145,16 @@ class FakeReplay(FakeLive):
     def events(self) -> list[Any]:
         return self.marks
 
-    def gaps(self) -> list[tuple[int, int]]:
-        return [(START_NS + 600 * 10**9, START_NS + 650 * 10**9)]
+    def gaps(self) -> list[Any]:
+        return [SimpleNamespace(t0=START_NS + 600 * 10**9, t1=START_NS + 650 * 10**9)]
+
+    def seek_seq(self, seq: int) -> None:
+        self.seek(START_NS + seq * 10**9)
+
+    @property
+    def at_end(self) -> bool:
+        return self.position_ns >= self.t1_ns
 
     def next_event(self, direction: int, kinds: Any) -> Any:
-        times = [m for m in self.marks if (m.wall_ns - self.position_ns) * direction > 0]
-        return (min if direction > 0 else max)(times, key=lambda m: m.wall_ns, default=None)
+        times = [m for m in self.marks if (m.t0 - self.position_ns) * direction > 0]
+        return (min if direction > 0 else max)(times, key=lambda m: m.t0, default=None)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.fakes.ui_panes import all_panes
-from tests.fakes.ui_source import FakeLive
-
 from dctop.tui.application import DctopApp
 from dctop.tui.draw.look import Look
 from dctop.tui.state import UiState
+from tests.fakes.ui_panes import all_panes
+from tests.fakes.ui_source import FakeLive
 
 
 def make_app(source: Any = None, **options: Any) -> DctopApp:
     defaults: dict[str, Any] = {
-        "look": Look(), "theme": "dctop-dark", "colors": "truecolor", "state": UiState(), "paint_mode": "auto",
+        "look": Look(), "theme": "dctop-dark", "colors": "truecolor", "state": UiState(),
     }  # fmt: skip
     models = options.pop("models", None) or all_panes()
     return DctopApp(source or FakeLive(), models, **{**defaults, **options})

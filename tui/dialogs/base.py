@@ -107,7 +107,9 @@ class TextDialog(Dialog):
 
     hint = (("esc", "close"), ("pgup pgdn", "scroll"))
 
-    def __init__(self, title: str, lines: Callable[[int], Sequence[Row]], want: tuple[int, int] = (78, 30)) -> None:
+    def __init__(
+        self, title: str, lines: Callable[[int], Sequence[Row]], want: tuple[int, int] = (78, 30)
+    ) -> None:
         self.title = title
         self.lines = lines
         self.want = want

@@ -53,7 +53,9 @@ def _number(text: str, kind: Kind) -> Value:
 class FormDialog(Dialog):
     """Up and down move, left and right (or space) change, enter submits the whole form."""
 
-    hint = (("↑↓", "field"), ("←→", "change"), ("⏎", "apply"), ("esc", "cancel"))
+    hint: tuple[tuple[str, str], ...] = (
+        ("↑↓", "field"), ("←→", "change"), ("⏎", "apply"), ("esc", "cancel"),
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
 
-from dctop.tui.dialogs.forms import Field, FormDialog, Kind, Value
-
-_KINDS: dict[str, Kind] = {
-    "choice": "choice", "enum": "choice", "bool": "bool", "flag": "bool", "int": "int", "float": "float",
-    "number": "float",
-}  # fmt: skip
+from dctop.engine.training.options import LaunchOption
+from dctop.tui.dialogs.forms import Field, FormDialog, Value
 
 
-def field_of(option: Any) -> Field:
-    """A form line for a `LaunchOption` (name, kind, default, choices, help, enabled, why_disabled)."""
-    choices = tuple(str(c) for c in (option.choices or ()))
-    kind = _KINDS.get(str(option.kind), "choice" if choices else "text")
-    value = option.default
-    if kind == "choice" and value is None and choices:
-        value = choices[0]
+def field_of(option: LaunchOption) -> Field:
+    """A form line for an option; a repeatable one is a text with commas."""
+    value = ", ".join(option.default) if isinstance(option.default, list) else option.default
     return Field(
         name=option.name,
-        label=option.name.replace("_", " ").replace("-", " "),
-        kind=kind,
-        value=cast(Value, value if isinstance(value, (str, int, float, bool)) or value is None else str(value)),
-        choices=choices,
-        help=option.help or "",
-        enabled=bool(option.enabled),
+        label=option.name.replace("_", " "),
+        kind=option.kind,
+        value=value,
+        choices=option.choices,
+        help=option.help,
+        enabled=option.enabled,
         why_disabled=option.why_disabled or "",
+        check=lambda v: _in_range(option, v),
     )
+
+
+def _in_range(option: LaunchOption, value: Value) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if option.minimum is not None and value < option.minimum:
+        return f"at least {option.minimum:g}"
+    if option.above is not None and value <= option.above:
+        return f"greater than {option.above:g}"
+    return None
 
 
 class LaunchDialog(FormDialog):
@@ -38,26 +40,24 @@ class LaunchDialog(FormDialog):
     hint = (("↑↓", "option"), ("←→", "change"), ("⏎", "start"), ("esc", "cancel"))
 
     def __init__(
-        self, options: Sequence[Any], start: Callable[[dict[str, Value]], str | None], checking: bool = True
+        self, options: Sequence[LaunchOption], start: Callable[[dict[str, Value]], str | None]
     ) -> None:
         super().__init__(
             "start training",
             [field_of(o) for o in options],
             start,
-            note="checking Python, torch and the data ..." if checking else "",
+            note="checking Python, torch and the data ...",
         )
 
-    def checked(self, options: Sequence[Any], problem: str | None, note: str = "") -> None:
-        """The check is done: options as they are now (typed values stay) and what stands in the way."""
+    def checked(self, options: Sequence[LaunchOption], problem: str | None, note: str) -> None:
+        """The check is done: what is possible now, and what stands in the way. What the user typed stays."""
         mine = {f.name: f for f in self.fields}
-        fresh = [field_of(o) for o in options]
-        for f in fresh:
-            old = mine.get(f.name)
-            if old is not None:
-                f.value, f.edit = old.value, old.edit
-        if fresh:
-            kept = FormDialog(self.title, fresh, self.submit)
-            self.fields = kept.fields
-            self.at = min(self.at, len(fresh) - 1)
+        for option in options:
+            f = mine.get(option.name)
+            if f is not None:
+                f.enabled, f.why_disabled = option.enabled, option.why_disabled or ""
+                f.choices = option.choices
+                if f.kind == "choice" and f.value not in f.choices and f.choices:
+                    f.value = f.choices[0]
         self.note = note
         self.error = problem or ""

@@ -37,6 +37,17 @@ def matches(query: str, text: str) -> int | None:
     return 1000 + at - first
 
 
+def rank(query: str, item: Item) -> int | None:
+    """Words in the label before words in the explanation before letters scattered over the label."""
+    label = matches(query, item.label)
+    if label is not None and label < 1000:
+        return label
+    both = matches(query, f"{item.label} {item.detail}")
+    if both is not None and both < 1000:
+        return 500 + both
+    return label
+
+
 class ListDialog(Dialog):
     """Up, down, enter. With `search` typing narrows the list; without, a letter jumps to its line."""
 
@@ -158,13 +169,14 @@ class ListDialog(Dialog):
         if not query:
             self.found = self.items
         else:
-            scored = [(matches(query, f"{i.label} {i.detail}"), n, i) for n, i in enumerate(self.items)]
-            self.found = [i for s, _, i in sorted((s, n, i) for s, n, i in scored if s is not None)]
+            ranked = ((rank(query, item), n) for n, item in enumerate(self.items))
+            order = sorted((r, n) for r, n in ranked if r is not None)
+            self.found = [self.items[n] for _, n in order]
         self.at = self.top = 0
 
     def _jump(self, char: str) -> None:
         n = len(self.found)
-        order = [*range(self.at + 1, n), *range(0, self.at + 1)]
+        order = [*range(self.at + 1, n), *range(self.at + 1)]
         low = char.lower()
         hit = next((i for i in order if self.found[i].label.strip().lower().startswith(low)), None)
         if hit is not None:

@@ -30,7 +30,8 @@ def tree(w: int, h: int, gpus: int) -> Node:
         ))  # fmt: skip
     if kind == "m":
         return Split("column", (
-            Split("row", (Leaf("cpu", 0.45), Leaf("gpu", 0.55)), 1.0, least=max(6, min(gpu_rows, 10)), most=14),
+            Split("row", (Leaf("cpu", 0.45), Leaf("gpu", 0.55)), 1.0,
+                  least=max(6, min(gpu_rows, 10)), most=14),
             Split("row", (Leaf("memory", 0.45), Leaf("training", 0.55)), 1.0, least=6, most=13),
             Split("row", (Leaf("network"), Leaf("disk")), 0.7, least=5, most=10),
             Split("row", (Leaf("processes", 0.66), Leaf("alerts", 0.34)), 1.4, least=6),
@@ -47,9 +48,7 @@ def tree(w: int, h: int, gpus: int) -> Node:
     ))  # fmt: skip
 
 
-def layout(
-    body: Box, shown: Collection[str], gpus: int, wanted: Collection[str] = ()
-) -> dict[str, Box]:
+def layout(body: Box, shown: Collection[str], gpus: int, wanted: Collection[str] = ()) -> dict[str, Box]:
     """Boxes of the panes in `shown` that fit, by priority; the room of the others goes to their neighbours.
 
     `wanted`: those the user asked for by hand; they come first even where the size has no place for them.

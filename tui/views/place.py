@@ -113,13 +113,17 @@ def arrange(node: Node, box: Box) -> dict[str, Box]:
     out: dict[str, Box] = {}
     if node.way == "row":
         x = box.x
-        widths = shares(box.w, [_unit(p) for p in node.parts], [min(20, box.w // len(node.parts))] * len(node.parts))
+        widths = shares(
+            box.w, [_unit(p) for p in node.parts], [min(20, box.w // len(node.parts))] * len(node.parts)
+        )
         for part, w in zip(node.parts, widths, strict=True):
             out.update(arrange(part, Box(x, box.y, w, box.h)))
             x += w
         return out
     y = box.y
-    for part, h in zip(node.parts, shares(box.h, node.parts, [needed(p)[1] for p in node.parts]), strict=True):
+    for part, h in zip(
+        node.parts, shares(box.h, node.parts, [needed(p)[1] for p in node.parts]), strict=True
+    ):
         out.update(arrange(part, Box(box.x, y, box.w, h)))
         y += h
     return out
