@@ -7,7 +7,9 @@ Four steps, each measured (tests/benchmarks/bench_processes.py):
 - Of an idle process with one thread /proc/PID/schedstat is read instead, a third of the kernel's work: while
   it is unchanged the process has not run, so its stat is unchanged but for what others do to it (a parent
   that ends, a new nice value, pages taken away). The first is looked for at once, the rest in rotation.
-- Idle kernel threads, and above `CROWD` processes all idle ones, are read in turns, a quarter a tick.
+- Idle kernel threads are read in turns, a quarter a tick; above `CROWD` processes all idle ones are, above
+  a third of it half of them a tick. One that wakes is thus seen up to four (two) ticks late, its CPU time
+  spread over the time it took (`Process.span_s`).
 - New processes are found by the last pid given (/proc/loadavg); /proc itself is listed once a minute.
 """
 
@@ -20,9 +22,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from dctop.probes.base import KeptFile, Process, Sample, Value
+from dctop.probes.base import Process, Sample, Value
 from dctop.probes.cgroup_names import NOWHERE, Placement, parse_cgroup
-from dctop.probes.files import number, printable, read_some, read_whole
+from dctop.probes.files import printable, read_some
+from dctop.probes.pidwatch import PidWatch
 from dctop.probes.procfds import FdBudget
 from dctop.probes.procparse import (
     MAX_CMDLINE,
@@ -37,7 +40,7 @@ from dctop.probes.procparse import (
 from dctop.probes.usernames import UserNames
 
 CROWD = 300
-"""Up to here every process is read every tick."""
+"""Above this idle processes are read in `TURNS` turns, above a third of it in two, below that every tick."""
 TURNS = 4
 HOT_S = 10.0
 """A process that changed is read every tick for this long."""
@@ -51,11 +54,6 @@ CHECKED_IN = 60
 """Ticks within which the stat of every idle process is read although the process has not run."""
 BIG = 32 << 20
 """... those below this size of memory a quarter as often."""
-LISTED_IN_S = 60.0
-LIST_KEPT_S = 5.0
-"""/proc is listed this often where pids can be followed, and where they cannot (see `_membership`)."""
-MAX_CANDIDATES = 200
-"""More new pids than this since the last tick: list."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STAT_SIZE = 1024
 _SCHED_SIZE = 64
@@ -144,12 +142,7 @@ class ProcessProbe:
         self._placements: dict[bytes, Placement] = {}
         self._admitted = 0
         self._now = self._before = 0.0
-        self._listed_at = -1e9
-        self._loadavg = KeptFile(f"{self._root}/loadavg", 256)
-        self._last: int | None = None
-        self._tasks: int | None = None
-        self._unborn: list[int] = []
-        self._pids_ordered = own_pids(self._root)
+        self._pids = PidWatch(self._root)
 
     # -- one tick -----------------------------------------------------------------------------------
 
@@ -171,55 +164,23 @@ class ProcessProbe:
         for e in self._table.values():
             self._close(e)
         self._table.clear()
-        self._loadavg.close()
+        self._pids.close()
         self._users.close()
 
     def _membership(self, now: float) -> None:
-        """Take up who is new and drop who is gone.
-
-        Listing /proc costs more than reading it in turns, so it is done rarely: pids are given in order,
-        and /proc/loadavg has the last one given. What came since lies between; who went shows when read.
-        """
-        tasks, last = self._last_pid()
-        before, self._last = self._last, last
-        tasks_before, self._tasks = self._tasks, tasks
-        since = 0 if last is None or before is None else last - before
-        age = now - self._listed_at
-        if last is None or before is None or not 0 <= since <= MAX_CANDIDATES or age >= LISTED_IN_S:
-            self._list(now)
-        elif not self._pids_ordered:
-            if since or tasks != tasks_before or age >= LIST_KEPT_S:
-                self._list(now)
-        elif since or self._unborn:
-            # A pid is given a moment before its process can be seen: ask for those twice.
-            again, self._unborn = self._unborn, []
-            for pid in (*again, *range(before + 1, last + 1)):
-                name = str(pid)
-                if name in self._table or name in self._denied:
-                    continue
-                found = self._admit(name, now, hot=True, maybe_thread=True)
-                if not found and pid > before:
-                    self._unborn.append(pid)
-
-    def _last_pid(self) -> tuple[int | None, int | None]:
-        """(number of tasks, last pid given) of /proc/loadavg; None where it does not say."""
-        try:
-            parts = self._loadavg.read().split()
-        except OSError:
-            return None, None
-        if len(parts) != 5:
-            return None, None
-        return number(parts[3].rpartition(b"/")[2]), number(parts[4])
-
-    def _list(self, now: float) -> None:
-        self._listed_at = now
-        self._unborn = []
+        """Take up who is new; drop who is known to be gone (who else went shows when it is read)."""
         table = self._table
-        seen = set(os.listdir(self._root))  # noqa: PTH208 - half the price
-        for gone in table.keys() - seen:
+        listed, candidates = self._pids.poll(now)
+        for pid in candidates:
+            name = str(pid)
+            if name in table or self._admit(name, now, hot=True, maybe_thread=True):
+                self._pids.settle(pid)
+        if listed is None:
+            return
+        for gone in table.keys() - listed:
             self._drop(gone)
-        self._denied &= seen
-        new = [n for n in seen - table.keys() - self._denied if n.isdecimal() and n.isascii()]
+        self._denied &= listed
+        new = [n for n in listed - table.keys() - self._denied if n.isdecimal() and n.isascii()]
         for name in sorted(new, key=int):
             self._admit(name, now, hot=self._tick > 1)
 
@@ -294,7 +255,12 @@ class ProcessProbe:
             return list(table.values())
         if len(table) <= self._crowd:
             hot = self._hot
-            return [e for n, e in table.items() if not e.kernel or e.turn == turn or n in hot]
+            every = 0 if len(table) * 3 <= self._crowd else 1  # all of them, or those of every other turn
+            return [
+                e
+                for n, e in table.items()
+                if e.turn == turn or (not e.kernel and (e.turn ^ turn) & every == 0) or n in hot
+            ]
         due = list(self._turns[turn].values())
         due += [e for e in self._hot.values() if e.turn != turn]
         return due
@@ -303,14 +269,23 @@ class ProcessProbe:
         """Read those due; the entries whose row changed, by name."""
         changed: dict[str, _Entry] = {}
         lost: list[_Entry] = []
-        pread, idle = os.pread, self._idle
+        pread = os.pread
         for e in self._due():
             if e.read_at == now:  # admitted just now
                 continue
+            fd = e.sched_fd
             try:
-                if e.hot_until < now and e.sched_fd != _NONE and idle(e, now):
-                    e.read_at = now
-                    continue
+                if fd != _NONE and e.hot_until < now:
+                    if fd == _CLOSED:
+                        self._open_sched(e)
+                    elif (sched := pread(fd, _SCHED_SIZE, 0)) == e.sched:
+                        e.read_at = now
+                        if e.fd >= 0 and e.awake_until < now:  # one descriptor an idle process is enough
+                            self._fds.close(e.fd)
+                            e.fd = _CLOSED
+                        continue
+                    else:
+                        e.sched, e.awake_until = sched, now + HOT_S
                 raw = pread(e.fd, _STAT_SIZE, 0) if e.fd >= 0 else self._read_stat(e)
             except OSError:
                 lost.append(e)
@@ -325,31 +300,20 @@ class ProcessProbe:
             if self._table.get(name) is e:
                 self._drop(name)
                 changed.pop(name, None)
-                self._admit(name, now, hot=True)
+                self._admit(name, now, hot=True, maybe_thread=True)
         if self._hot:
             for name in [n for n, e in self._hot.items() if e.hot_until < now]:
                 del self._hot[name]
         return changed
 
-    def _idle(self, e: _Entry, now: float) -> bool:
-        """True: schedstat says that the process has not run since. Raises OSError where it is gone."""
-        fd = e.sched_fd
-        if fd < 0:
-            e.sched_fd = _NONE
-            if self._sched and e.row.threads == 1:
-                with contextlib.suppress(OSError):
-                    e.sched_fd = _CLOSED
-                    fd = self._fds.open(f"{e.path}/schedstat", self._shed)
-                    e.sched = self._first(fd, e, "sched_fd", _SCHED_SIZE)
-            return False  # the stat that goes with it is still to be read
-        sched = os.pread(fd, _SCHED_SIZE, 0)
-        if sched != e.sched:
-            e.sched, e.awake_until = sched, now + HOT_S
-            return False
-        if e.fd >= 0 and e.awake_until < now:  # one descriptor an idle process is enough
-            self._fds.close(e.fd)
-            e.fd = _CLOSED
-        return True
+    def _open_sched(self, e: _Entry) -> None:
+        """From now on ask schedstat first, where that is possible. The stat that goes with what it says now
+        is still to be read: after it, so that nothing is missed."""
+        e.sched_fd = _NONE
+        if self._sched and e.row.threads == 1:
+            with contextlib.suppress(OSError):
+                fd = self._fds.open(f"{e.path}/schedstat", self._shed)
+                e.sched = self._first(fd, e, "sched_fd", _SCHED_SIZE)  # still _NONE if it may not be kept
 
     def _check(self, now: float, changed: dict[str, _Entry], lost: list[_Entry]) -> None:
         """Read the stat of children whose parent ended, and of some idle processes in rotation."""
@@ -436,7 +400,7 @@ class ProcessProbe:
                     break
                 left -= self._read_info(e, changed)
                 del waiting[name]
-        else:
+        elif self._tick % 2:
             self._look_again(changed)
         if self._nameless:
             for name, e in list(self._nameless.items()):
@@ -444,11 +408,11 @@ class ProcessProbe:
                     self._put(e, e.row._replace(user=e.user), changed)
 
     def _look_again(self, changed: dict[str, _Entry]) -> None:
-        """One active process a tick, in turn: what it is called and owned by can change while it runs; and
-        now and then any process, which may have been moved to another cgroup."""
+        """One active process every other tick, in turn: what it is called and owned by can change while it
+        runs. Now and then any process, which may have been moved to another cgroup."""
         if not self._refresh:
             self._refresh = list(self._hot)
-        idle = self._tick % INFO_IDLE_TICKS == 0
+        idle = self._tick % INFO_IDLE_TICKS == 1
         if idle and not self._refresh_idle:
             self._refresh_idle = [n for n, e in self._table.items() if not e.kernel]
         for group in (self._refresh, self._refresh_idle if idle else ()):
@@ -611,28 +575,6 @@ class ProcessProbe:
                 return
             n -= (e.fd >= 0) + (e.sched_fd >= 0) + (e.io_fd >= 0)
             self._close(e)
-
-
-def _mounts(root: str) -> bytes | None:
-    try:
-        return read_whole(f"{root}/self/mountinfo")
-    except OSError:
-        return None
-
-
-def own_pids(root: str) -> bool:
-    """Whether /proc/loadavg tells the last pid of the pid namespace that /proc shows.
-
-    Not where another namespace's /proc is mounted (`self` leads nowhere or to another number), nor where a
-    container manager put an imitation (lxcfs) in its place.
-    """
-    try:
-        if os.readlink(f"{root}/self") != str(os.getpid()):  # noqa: PTH115
-            return False
-    except OSError:
-        return False
-    mounts = _mounts(root)
-    return mounts is not None and f" {root}/loadavg ".encode() not in mounts
 
 
 def sched_works(root: str) -> bool:

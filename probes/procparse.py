@@ -83,12 +83,15 @@ def is_thread(data: bytes) -> bool:
     return len(f) > 35 and f[35] == b"-1"
 
 
+_BLANKS = bytes.maketrans(b"\0\n\t", b"   ")
+
+
 def join_args(data: bytes, limit: int = MAX_CMDLINE) -> str | None:
     """/proc/PID/cmdline -> arguments joined by spaces, printable; None where there are none.
 
     A program that wrote its own title leaves spaces instead of NULs, or a tail of NULs: both read well.
     """
-    text = data[:limit].rstrip(b"\0 \n").replace(b"\0", b" ")
+    text = data[:limit].rstrip(b"\0 \n\t").translate(_BLANKS)
     return printable(text, limit) if text else None
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import psutil
 
-from dctop.probes.process import ProcessProbe
+from dctop.probes.process import INFO_BUDGET, ProcessProbe
 
 ATTRIBUTES = ["pid", "ppid", "name", "cpu_times", "memory_info", "status", "num_threads", "nice", "username", "cmdline"]
 WARM_UP = 13
@@ -46,6 +46,7 @@ def fill(pids: list[int], count: int) -> None:
 def measure(count: int, ticks: int, psutil_ticks: int, pause_s: float) -> tuple[str, ...]:
     probe = ProcessProbe()
     first = cpu_ms(probe.read, 1, 0.0)[0]
+    cpu_ms(probe.read, count // INFO_BUDGET, 0.0)  # until all command lines are known
     cpu_ms(probe.read, WARM_UP, pause_s)
     own = cpu_ms(probe.read, ticks, pause_s)
     rows = len(probe.read().processes or ())
