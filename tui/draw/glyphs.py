@@ -54,7 +54,7 @@ ASCII = Glyphs(
     down="v",
     rising="/",
     falling="\\",
-    level="=",
+    level=">",
     evaluation="#",
     checkpoint="o",
     degree="C",

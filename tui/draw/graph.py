@@ -53,7 +53,11 @@ def top_of(values: Iterable[float], least: float = 1.0) -> float:
 
     Steps instead of the exact maximum, so that the picture does not breathe with every value.
     """
-    top = max((v for v in values if v == v and v != math.inf), default=0.0)
+    values = values if isinstance(values, Sequence) else list(values)
+    top = max(values, default=0.0)
+    if not top < math.inf:
+        # NaN (where it comes first) or infinity hid the rest.
+        top = max((v for v in values if v < math.inf), default=0.0)
     if top <= least:
         return least
     unit = 10.0 ** math.floor(math.log10(top))
@@ -84,13 +88,7 @@ def area(
     if log:
         values, lo, hi = log_values(values, lo, hi)
     need = 2 * w if mode == "braille" else w
-    span = hi - lo
-    k = n / span if span > 0 else 0.0
-    low = lo if span > 0 else hi
-    q = [
-        0 if x != x else n if x >= hi else 1 if x <= low else int((x - lo) * k + 0.9999) or 1
-        for x in values[-need:]
-    ]
+    q = _levels(values[-need:], lo, hi, n)
     if len(q) < need:
         q = [0] * (need - len(q)) + q
     if mode == "braille":
@@ -98,6 +96,23 @@ def area(
     else:
         cols = [_area1(a, h, down, mode) for a in q]
     return ["".join(r) for r in zip(*cols)]
+
+
+def _levels(values: Sequence[float], lo: float, hi: float, n: int) -> list[int]:
+    """Heights of 1 to `n`, 0 for a missing value."""
+    span = hi - lo
+    if not span > 0:
+        return [0 if x != x else n if x >= hi else 1 for x in values]
+    k = n / span
+    if values:
+        total = sum(values)
+        # The common case, nothing missing and nothing outside, needs no question for each value.
+        if total == total and min(values) >= lo and max(values) <= hi:
+            c = 0.9999 - lo * k
+            return [int(x * k + c) or 1 for x in values]
+    return [
+        0 if x != x else n if x >= hi else 1 if x <= lo else int((x - lo) * k + 0.9999) or 1 for x in values
+    ]
 
 
 @lru_cache(65536)
@@ -241,27 +256,31 @@ def _quantise(values: Sequence[float], lo: float, hi: float, n: int) -> list[int
     if not span > 0:
         return [-1 if x != x else n if x > hi else 0 if x < lo else n // 2 for x in values]
     k = n / span
+    total = sum(values)
+    if total == total and min(values, default=lo) >= lo and max(values, default=lo) <= hi:
+        c = 0.5 - lo * k
+        return [int(x * k + c) for x in values]
     return [-1 if x != x else n if x >= hi else 0 if x <= lo else int((x - lo) * k + 0.5) for x in values]
 
 
 def _connect(lows: list[int], highs: list[int]) -> list[tuple[int, int]]:
     """Stretch each range until it touches its predecessor; -1 is a gap and connects to nothing."""
     out: list[tuple[int, int]] = []
-    p, q = -1, -1
+    add = out.append
+    p = q = -1
     for a, b in zip(lows, highs):
         if a < 0 or b < 0:
-            out.append((-1, -1))
-            p, q = -1, -1
+            add((-1, -1))
+            p = q = -1
             continue
         if b < a:
             a, b = b, a
-        bottom, top = a, b
-        if p >= 0:
-            if bottom > q + 1:
-                bottom = q + 1
-            elif top < p - 1:
-                top = p - 1
-        out.append((bottom, top))
+        if p < 0 or (a <= q + 1 and b >= p - 1):
+            add((a, b))
+        elif a > q:
+            add((q + 1, b))
+        else:
+            add((a, p - 1))
         p, q = a, b
     return out
 

@@ -102,11 +102,11 @@ def pct1(v: float | None, width: int = 5) -> str:
 
 
 def fixed(v: float | None, digits: int = 2, width: int = 5) -> str:
-    """A plain number with `digits` decimals; switches to exponent form where it would not fit."""
+    """A plain number with `digits` decimals; exponent form where it would not fit (`width` 0: any length)."""
     if not known(v):
         return "-".rjust(width)
     text = f"{v:.{digits}f}"
-    return (text if len(text) <= width else f"{v:.1e}").rjust(width)
+    return (text if not width or len(text) <= width else f"{v:.1e}").rjust(width)
 
 
 def significant(v: float | None, width: int = 7) -> str:

@@ -153,9 +153,7 @@ class CpuPane(DataPane):
         wait = pressure_item(view, snap, "cpu")
         switches = item("ctx/s", units.count(num(snap, "cpu.context_switches_per_s")))
         lines.append([wait, switches] if wait else [switches])
-        quota = self._quota(view, snap)
-        if quota:
-            lines.insert(1, quota)
+        lines[1:1] = [[fact] for fact in self._quota(view, snap)]
         physical = self._physical(view, snap)
         if physical:
             lines.append(physical)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 
 from dctop.engine.training.runstate import RunState
@@ -22,6 +23,8 @@ class Curve:
 
     def __init__(self) -> None:
         self._buckets = Buckets()
+        self._made: tuple[object, ...] = ()
+        self._rows: list[Row] = []
 
     def rows(
         self,
@@ -34,7 +37,37 @@ class Curve:
         evaluations: bool = True,
         style: S = S.GRAPH,
     ) -> list[Row]:
-        """`h` rows of `w` cells; with a scale at the left where there is room for one."""
+        """`h` rows of `w` cells, with a scale at the left where there is room for one. Made again only when
+        the run has changed."""
+        values = run.columns.get(column)
+        made = (
+            run.id,
+            run.seq,
+            values,
+            len(values or ()),
+            column,
+            w,
+            h,
+            look,
+            log,
+            evaluations,
+            len(run.evals),
+        )
+        if len(made) != len(self._made) or any(a is not b and a != b for a, b in zip(made, self._made)):
+            self._made, self._rows = made, self._draw(run, column, w, h, look, log, evaluations, style)
+        return list(self._rows)
+
+    def _draw(
+        self,
+        run: RunState,
+        column: str,
+        w: int,
+        h: int,
+        look: Look,
+        log: bool,
+        evaluations: bool,
+        style: S,
+    ) -> list[Row]:
         if w <= 0 or h <= 0:
             return [()] * max(0, h)
         values = run.columns.get(column)
@@ -109,8 +142,6 @@ def _share(v: float, lo: float, hi: float, log: bool) -> float | None:
     if log:
         if v <= 0 or lo <= 0 or hi <= lo:
             return None
-        import math
-
         v, lo, hi = math.log(v), math.log(lo), math.log(hi)
     if hi <= lo:
         return 0.5

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from dctop.engine.metrics.model import Snapshot
 from dctop.engine.metrics.trend import fill_time
-from dctop.probes.base import series
 from dctop.tui.draw import units
 from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.graph import area_rows, mirror_rows, samples, spark, top_of
@@ -17,6 +17,7 @@ from dctop.tui.panes.parts import (
     DataPane,
     instances,
     items_row,
+    key_of,
     keys_of,
     mark,
     message,
@@ -74,9 +75,7 @@ class DiskPane(DataPane):
     def _disks(self, snap: Snapshot) -> tuple[str, ...]:
         """Whole devices: stacked ones (dm, md, loop) would count the same bytes twice, unless there is
         nothing else."""
-        names = instances(snap, "disk.read_bytes_per_s", "disk.in_flight")
-        real = tuple(n for n in names if not n.startswith(("dm-", "md", "loop", "zram")))
-        return real or names
+        return _whole(instances(snap, "disk.read_bytes_per_s", "disk.in_flight"))
 
     # -- body -----------------------------------------------------------------------------------------
 
@@ -114,8 +113,8 @@ class DiskPane(DataPane):
     def _graph(self, view: View, snap: Snapshot, w: int, h: int, disks: tuple[str, ...]) -> list[Row]:
         disk = self._busiest(snap, disks, 1)[0]
         n = samples(view.look, w)
-        read = view.source.window(series("disk.read_bytes_per_s", disk=disk), n)
-        write = view.source.window(series("disk.write_bytes_per_s", disk=disk), n)
+        read = view.source.window(key_of("disk.read_bytes_per_s", "disk", disk), n)
+        write = view.source.window(key_of("disk.write_bytes_per_s", "disk", disk), n)
         if h == 1:
             both = [a + b for a, b in zip(read, write)]
             return area_rows(both, w, 1, view.look, hi=top_of(both, 1e5))
@@ -127,8 +126,8 @@ class DiskPane(DataPane):
             return disks
 
         def traffic(name: str) -> float:
-            r = num(snap, series("disk.read_bytes_per_s", disk=name)) or 0.0
-            return r + (num(snap, series("disk.write_bytes_per_s", disk=name)) or 0.0)
+            r = num(snap, key_of("disk.read_bytes_per_s", "disk", name)) or 0.0
+            return r + (num(snap, key_of("disk.write_bytes_per_s", "disk", name)) or 0.0)
 
         kept = set(sorted(disks, key=traffic, reverse=True)[:n])
         return tuple(d for d in disks if d in kept)
@@ -138,9 +137,9 @@ class DiskPane(DataPane):
             return mounts
 
         def need(mount: str) -> float:
-            if num(snap, series("fs.hung", mount=mount)):
+            if num(snap, key_of("fs.hung", "mount", mount)):
                 return 1000.0
-            return num(snap, series("fs.used_pct", mount=mount)) or 0.0
+            return num(snap, key_of("fs.used_pct", "mount", mount)) or 0.0
 
         kept = set(sorted(mounts, key=need, reverse=True)[:n])
         return tuple(m for m in mounts if m in kept)
@@ -149,7 +148,7 @@ class DiskPane(DataPane):
         """`nvme0n1  r 2.10G/s ▂▃▅ w  340M/s ▁▁▂  45%  0.5ms 12.3k/s`"""
 
         def n(metric: str) -> float | None:
-            return num(snap, series(metric, disk=name))
+            return num(snap, key_of(metric, "disk", name))
 
         util, wait, iops = n("disk.util_pct"), n("disk.await_ms"), n("disk.iops")
         look = view.look
@@ -169,7 +168,7 @@ class DiskPane(DataPane):
             metric = f"disk.{key}_bytes_per_s"
             spans += [(f" {letter} ", S.DIM), (units.rate(n(metric)), S.VALUE)]
             if history:
-                values = view.source.window(series(metric, disk=name), history)
+                values = view.source.window(key_of(metric, "disk", name), history)
                 spans += [(" ", S.TEXT), (spark(values, history, look, 0, top_of(values, 1e5)), style)]
         return fit_row(spans + extra, w)
 
@@ -177,7 +176,7 @@ class DiskPane(DataPane):
         """`/data     ███████▍··  91%  412G free  +1.2M/s full in 2h05m ro`"""
 
         def n(metric: str) -> float | None:
-            return num(snap, series(metric, mount=mount))
+            return num(snap, key_of(metric, "mount", mount))
 
         look = view.look
         tail = self._flags(view, snap, mount, w)
@@ -199,13 +198,13 @@ class DiskPane(DataPane):
     def _flags(self, view: View, snap: Snapshot, mount: str, w: int) -> list[Span]:
         """What is wrong with a filesystem, in the order of gravity; then where it is going."""
         look = view.look
-        hung = num(snap, series("fs.hung", mount=mount))
+        hung = num(snap, key_of("fs.hung", "mount", mount))
         if hung:
             return [(f" {mark(100, look)}hung", S.CRIT)]
         out: list[Span] = []
-        if num(snap, series("fs.readonly", mount=mount)):
+        if num(snap, key_of("fs.readonly", "mount", mount)):
             out.append((" ro", S.DIM))
-        inodes = num(snap, series("fs.inodes_used_pct", mount=mount))
+        inodes = num(snap, key_of("fs.inodes_used_pct", "mount", mount))
         if inodes is not None and inodes >= 90:
             out.append((f" {mark(inodes, look, 90, 98)}inodes {inodes:.0f}%", state_style(inodes, 90, 98)))
         going = self._going(view, snap, mount)
@@ -226,18 +225,23 @@ class DiskPane(DataPane):
         if known is not None and 0 <= (seq - known[0]) * interval < SLOPE_EVERY_S:
             return known[1]
         ticks = max(2, int(SLOPE_S / interval))
-        values = view.source.window(series("fs.used_bytes", mount=mount), ticks)
+        values = view.source.window(key_of("fs.used_bytes", "mount", mount), ticks)
         step = max(1, ticks // 240)
         # Newest first and back again: the newest value must survive the thinning.
         thin = values[::-step][::-1]
         seen = [v for v in thin if v == v]
         result = None
         if seen and seen[-1] > seen[0]:
-            result = fill_time(thin, num(snap, series("fs.avail_bytes", mount=mount)), interval * step)
+            result = fill_time(thin, num(snap, key_of("fs.avail_bytes", "mount", mount)), interval * step)
         if len(self._fill) > 500:
             self._fill.clear()
         self._fill[mount] = (seq, result)
         return result
+
+
+@lru_cache(64)
+def _whole(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(n for n in names if not n.startswith(("dm-", "md", "loop", "zram"))) or names
 
 
 def _total(snap: Snapshot, keys: Sequence[str]) -> float | None:

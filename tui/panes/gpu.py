@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dctop.engine.metrics.model import Snapshot
-from dctop.probes.base import series
 from dctop.tui.draw import units
 from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.glyphs import glyphs
@@ -14,7 +13,17 @@ from dctop.tui.draw.graph import area_rows, samples, spark
 from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
 from dctop.tui.draw.text import wrap
 from dctop.tui.panes.base import View
-from dctop.tui.panes.parts import DataPane, Item, instances, items_row, message, num, outside, state_style
+from dctop.tui.panes.parts import (
+    DataPane,
+    Item,
+    instances,
+    items_row,
+    key_of,
+    message,
+    num,
+    outside,
+    state_style,
+)
 
 _WHY = {
     "no library": "The driver's library libnvidia-ml.so.1 was not found.",
@@ -102,9 +111,18 @@ class GpuPane(DataPane):
             return [*shown, fit_row(((more, S.DIM),), w)]
         return [self._row(view, g, w) for g in gpus]
 
+    def __init__(self) -> None:
+        self._read: tuple[Snapshot | None, list[_Gpu]] = (None, [])
+        """Snapshot and what was read from it: title and body need the same."""
+
     def _gpus(self, view: View, snap: Snapshot) -> list[_Gpu]:
+        if self._read[0] is not snap:
+            self._read = (snap, self._fresh(view, snap))
+        return self._read[1]
+
+    def _fresh(self, view: View, snap: Snapshot) -> list[_Gpu]:
         def n(metric: str, uuid: str) -> float | None:
-            return num(snap, series(metric, gpu=uuid))
+            return num(snap, key_of(metric, "gpu", uuid))
 
         out: list[_Gpu] = []
         for i, uuid in enumerate(instances(snap, "gpu.name", "gpu.util_pct", "gpu.mem_total_bytes")):
@@ -113,7 +131,7 @@ class GpuPane(DataPane):
                 _Gpu(
                     uuid,
                     str(i) if index is None else f"{index:.0f}",
-                    outside(snap.text(series("gpu.name", gpu=uuid)), view.look, "GPU").removeprefix(
+                    outside(snap.text(key_of("gpu.name", "gpu", uuid)), view.look, "GPU").removeprefix(
                         "NVIDIA "
                     ),
                     n("gpu.util_pct", uuid),
@@ -144,8 +162,8 @@ class GpuPane(DataPane):
         spans.append((units.size(g.used, 6) + " ", state_style(g.mem_pct, 92, 97)))
         spans.append(self._temp(view, g))
         spans.append((units.watts(g.power, 6) + " ", S.TEXT))
-        if history >= 8:
-            values = view.source.window(series("gpu.util_pct", gpu=g.uuid), min(history, 60))
+        if history >= 4:
+            values = view.source.window(key_of("gpu.util_pct", "gpu", g.uuid), min(history, 60))
             spans.append((spark(values, min(history, 60), look), S.GRAPH))
         return fit_row(spans, w)
 
@@ -172,7 +190,7 @@ class GpuPane(DataPane):
             ((f"{units.fixed(g.clock, 0, 4)} MHz", S.DIM),),
         ]
         rows = [items_row(facts, w)]
-        values = view.source.window(series("gpu.util_pct", gpu=g.uuid), samples(view.look, w))
+        values = view.source.window(key_of("gpu.util_pct", "gpu", g.uuid), samples(view.look, w))
         return rows + area_rows(values, w, h - 1, view.look)
 
     def _none(self, view: View, snap: Snapshot, w: int, h: int) -> list[Row]:

@@ -107,7 +107,7 @@ class MemoryPane(DataPane):
                     "limit",
                     num(snap, "container.memory_used_pct"),
                     num(snap, "container.working_set_bytes"),
-                    f"limit {units.iec(limit)} (host {units.iec(total)})",
+                    f"of {units.iec(limit)}",
                 )
             )
         rows.append(self._bar(view, w, "ram", num(snap, "memory.used_pct"), used, f"of {units.iec(total)}"))
@@ -167,6 +167,9 @@ class MemoryPane(DataPane):
 
     def _items(self, view: View, snap: Snapshot) -> list[Item]:
         out: list[Item] = []
+        limit, total = num(snap, "container.memory_limit_bytes"), num(snap, "memory.total_bytes")
+        if limit is not None and (total is None or limit < total):
+            out.append(item("limit", f"{units.iec(limit)} (host {units.iec(total)})"))
         killed = self._killed(snap)
         if killed:
             out.append(item("oom kills", f"{mark(100, view.look)}{killed:.0f}", S.CRIT))
@@ -213,7 +216,14 @@ class MemoryPane(DataPane):
         totals = keys_of("memory.node.total_bytes", "node", names)
         shares = keys_of("memory.node.used_pct", "node", names)
         return [
-            self._bar(view, w, fit(outside(f"node{n}", view.look), 5, "<", ""), num(snap, s), _part(num(snap, t), num(snap, s)), "")
+            self._bar(
+                view,
+                w,
+                fit(outside(f"node{n}", view.look), 5, "<", ""),
+                num(snap, s),
+                _part(num(snap, t), num(snap, s)),
+                "",
+            )
             for n, t, s in zip(names, totals, shares)
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from dctop.engine.metrics.model import Snapshot
@@ -31,8 +32,12 @@ class Link(NamedTuple):
     name: str
 
     def key(self, what: str) -> str:
-        family = "net" if self.kind == "nic" else "ib"
-        return series(f"{family}.{what}", **{self.kind: self.name})
+        return _key(self.kind, self.name, what)
+
+
+@lru_cache(8192)
+def _key(kind: str, name: str, what: str) -> str:
+    return series(f"{'net' if kind == 'nic' else 'ib'}.{what}", **{kind: name})
 
 
 class NetworkPane(DataPane):
@@ -64,6 +69,7 @@ class NetworkPane(DataPane):
         self._chosen: Link | None = None
         self._current: Link | None = None
         self._links: tuple[Link, ...] = ()
+        self._listed_for: Snapshot | None = None
         self._seen: Snapshot | None = None
         """The snapshot for which `_current` was decided: title and body ask both."""
 
@@ -71,6 +77,9 @@ class NetworkPane(DataPane):
 
     def _all(self, snap: Snapshot) -> tuple[Link, ...]:
         """Hardware first, loopback last, each group by name."""
+        if self._listed_for is snap:
+            return self._links
+        self._listed_for = snap
         ports = [Link("port", p) for p in instances(snap, "ib.up", "ib.rate_gbps", "ib.rx_bytes_per_s")]
         nics = [Link("nic", n) for n in instances(snap, "net.rx_bytes_per_s", "net.up", "net.virtual")]
         nics.sort(key=lambda x: (x.name == "lo", num(snap, x.key("virtual")) == 1))

@@ -58,12 +58,18 @@ def keys_of(metric: str, label: str, values: tuple[str, ...]) -> tuple[str, ...]
     return tuple(series(metric, **{label: v}) for v in values)
 
 
+@lru_cache(8192)
+def key_of(metric: str, label: str, value: str) -> str:
+    """Key of one series."""
+    return series(metric, **{label: value})
+
+
 def instances(snap: Snapshot, *metrics: str) -> tuple[str, ...]:
     """Label values of the first of `metrics` that has any."""
     for metric in metrics:
         found = snap.labels.get(metric)
         if found:
-            return tuple(found)
+            return found if isinstance(found, tuple) else tuple(found)
     return ()
 
 

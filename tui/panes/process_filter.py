@@ -52,6 +52,8 @@ class Query:
     static: tuple[Static, ...] = ()
     moving: tuple[Moving, ...] = ()
     error: str | None = None
+    textual: bool = False
+    """The static terms look at name, command, user and pid only."""
 
     def __bool__(self) -> bool:
         return bool(self.static or self.moving)
@@ -73,6 +75,7 @@ _NUMBERS = (
     "ppid",
 )
 _TEXTS = ("user", "name", "cmd", "command", "state", "s", "job", "container")
+_FIXED = ("user", "name", "cmd", "command", "pid")
 _TERM = re.compile(r"([a-z]+)(>=|<=|!=|!~|=|~|>|<)(.*)", re.DOTALL)
 _AMOUNT = re.compile(r"(-?\d+(?:\.\d*)?)\s*([kmgt]?)(?:i?b)?(%?)", re.IGNORECASE)
 _SCALE = {"": 1.0, "k": 2.0**10, "m": 2.0**20, "g": 2.0**30, "t": 2.0**40}
@@ -103,7 +106,8 @@ def parse(text: str) -> Query:
             error = str(e)
         if word.startswith("!") and i == 0:
             break
-    return Query(text, tuple(static), tuple(moving), error)
+    textual = not any(m is not None and m[1] not in _FIXED for m in map(_TERM.fullmatch, words))
+    return Query(text, tuple(static), tuple(moving), error, textual)
 
 
 def _term(word: str, static: list[Static], moving: list[Moving]) -> None:
@@ -231,18 +235,27 @@ class Filter:
             return processes
         if query is not self._query:
             self._query, self._known = query, {}
-        kept = self._static(processes, query.static) if query.static else processes
+        kept = self._static(processes, query) if query.static else processes
         for term in query.moving:
             kept = [p for p in kept if term(p, rates)]
         return kept
 
-    def _static(self, processes: Sequence[Process], terms: tuple[Static, ...]) -> list[Process]:
-        old, new = self._known, {}
+    def _static(self, processes: Sequence[Process], query: Query) -> list[Process]:
+        terms, textual = query.static, query.textual
+        old = self._known
+        new: dict[int, tuple[Process, bool]] = {}
         out: list[Process] = []
         for p in processes:
             hit = old.get(p.pid)
-            if hit is None or hit[0] is not p:
+            if hit is None:
                 hit = (p, all(term(p) for term in terms))
+            elif hit[0] is not p:
+                q = hit[0]
+                # Its figures changed. Its name and command rarely do: the probe hands out the same strings.
+                if textual and p.cmdline is q.cmdline and p.name is q.name and p.user is q.user:
+                    hit = (p, hit[1])
+                else:
+                    hit = (p, all(term(p) for term in terms))
             new[p.pid] = hit
             if hit[1]:
                 out.append(p)

@@ -26,7 +26,7 @@ from dctop.tui.keys import Action
 from dctop.tui.panes.base import View
 from dctop.tui.panes.parts import DataPane, message, num
 from dctop.tui.panes.process_filter import Filter, Query, parse, rates_of
-from dctop.tui.panes.process_tree import forest
+from dctop.tui.panes.process_tree import Forest
 
 SORTS: tuple[tuple[str, str], ...] = (
     ("cpu", "CPU %"),
@@ -134,7 +134,7 @@ class ProcessPane(DataPane):
         self._made: tuple[object, ...] = ()
         self._order: list[Process] = []
         self._complete = False
-        self._prefixes: dict[int, tuple[str, int]] = {}
+        self._forest: Forest | None = None
         self._lines: dict[int, tuple[Process, object, str, S]] = {}
         self._lines_for: object = None
         self._layout: Layout | None = None
@@ -191,8 +191,11 @@ class ProcessPane(DataPane):
             return rows
         chosen = S.SELECT if view.focused else S.SELECT_DIM
         total = num(snap, "memory.total_bytes")
-        for p in visible:
-            text, style = self._line(view, snap, p, table, total)
+        g = glyphs(view.look)
+        woods = self._forest if self.tree else None
+        for i, p in enumerate(visible, self._top):
+            branch = (woods.prefix(i, g), woods.hidden.get(p.pid, 0)) if woods is not None else None
+            text, style = self._line(view, snap, p, table, total, branch)
             picked = self.selected is not None and self.selected == (p.pid, p.start_ticks)
             rows.append(((text, chosen if picked else style),))
         return rows
@@ -207,13 +210,18 @@ class ProcessPane(DataPane):
         return self._layout
 
     def _line(
-        self, view: View, snap: Snapshot, p: Process, table: Layout, total: float | None
+        self,
+        view: View,
+        snap: Snapshot,
+        p: Process,
+        table: Layout,
+        total: float | None,
+        branch: tuple[str, int] | None,
     ) -> tuple[str, S]:
         """The row of a process, kept while nothing in it changes (most processes sleep)."""
         pid = p.pid
         cpu = snap.process_cpu_pct.get(pid, 0.0)
         read, write = snap.process_read_bytes_per_s.get(pid), snap.process_write_bytes_per_s.get(pid)
-        branch = self._prefixes.get(pid) if self.tree else None
         if self._lines_for != (table, view.look, view.zoomed, total):
             self._lines_for, self._lines = (table, view.look, view.zoomed, total), {}
         known = self._lines.get(pid)
@@ -329,9 +337,8 @@ class ProcessPane(DataPane):
         self._made = made
         if self.tree:
             ordered = self._sorted(candidates, snap, len(candidates))
-            branches = forest(ordered, self._collapsed, glyphs(view.look))
-            self._order = [b.process for b in branches]
-            self._prefixes = {b.process.pid: (b.prefix, b.hidden) for b in branches}
+            self._forest = Forest(ordered, self._collapsed)
+            self._order = self._forest.order
             self._total, self._complete = len(self._order), True
             return
         n = len(candidates)

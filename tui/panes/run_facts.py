@@ -18,6 +18,7 @@ _FILLS = "░▞▒▚▓█"
 _LETTERS = "dhflbu"
 _PHASE_STYLE = (S.PHASE_1, S.PHASE_2, S.PHASE_3, S.PHASE_4, S.PHASE_5, S.PHASE_6)
 _SHORT = {"data": "data", "h2d": "h2d", "forward": "fwd", "loss": "loss", "backward": "bwd", "update": "opt"}
+_INF = float("inf")
 RECENT = 50
 """Steps over which phases and trends are taken (RULES: S50)."""
 
@@ -70,7 +71,7 @@ def trend(run: RunState, column: str = "loss") -> float | None:
     values = run.columns.get(column)
     if values is None:
         return None
-    recent = [v for v in values[-RECENT:] if units.known(v)]
+    recent = [v for v in values[-RECENT:] if abs(v) < _INF]
     half = len(recent) // 2
     if half < 5:
         return None
@@ -116,7 +117,13 @@ def phase_means(run: RunState) -> list[tuple[str, float]] | None:
 
     def mean(column: str) -> float | None:
         values = run.columns.get(column)
-        known = [v for v in values[-RECENT:] if units.known(v)] if values is not None else []
+        if values is None or not len(values):
+            return None
+        recent = values[-RECENT:]
+        total = sum(recent)
+        if units.known(total):
+            return total / len(recent)
+        known = [v for v in recent if units.known(v)]
         return sum(known) / len(known) if known else None
 
     found = [(name, v) for name in PHASES if (v := mean(f"{name}_s")) is not None]

@@ -152,8 +152,8 @@ NASTY_TEXT = (
     "x" * 300, "{=,}", "🇩🇪👩‍👩‍👧", "ﷺ", "\ud7b0", "%s %d {0}", "[b]markup[/b]",
 )  # fmt: skip
 NASTY_NUMBERS: tuple[Any, ...] = (
-    None, "text", math.nan, math.inf, -math.inf, 0, -1, 1, 0.5, 99.999, 100, 101.0, 1e-320, 1e300, -1e300, 2**63,
-    10**20, True,
+    None, "text", math.nan, math.inf, -math.inf, 0, -1, 1, 0.5, 99.999, 100, 101.0, 1e-320, 1e300, -1e300,
+    2**63, 10**20, True,
 )  # fmt: skip
 
 
@@ -213,8 +213,9 @@ def hostile_source(seed: int, texts: list[str], numbers: list[float]) -> FakeSou
     alert = make_alert(
         title=text(), why=text(), entity=text(), count=rnd.randint(1, 10**9), cost=maybe(text()),
         evidence=(Evidence(text(), number(), text(), text(), "cpu.util_pct"), Evidence(text(), 1.0, "bytes")),
-        ruled_out=(text(),), remedies=(Remedy(text(), maybe(text()), text(), text()),), acked=rnd.random() < 0.5,
-        opened_wall_ns=rnd.randint(0, 10**19), muted_until_ns=maybe(10**30), state=rnd.choice(("closed", "firing")),
+        ruled_out=(text(),), remedies=(Remedy(text(), maybe(text()), text(), text()),),
+        acked=rnd.random() < 0.5, opened_wall_ns=rnd.randint(0, 10**19), muted_until_ns=maybe(10**30),
+        state=rnd.choice(("closed", "firing")),
     )  # fmt: skip
     source.alert_list = [alert, make_alert(2, suppressed_by="disk-fill", title=text())][: rnd.randint(0, 2)]
     return source

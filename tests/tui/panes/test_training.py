@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dctop.tui.draw.look import Look
+from dctop.tui.draw.rows import S
+from dctop.tui.intents import CopyText, Notice, ShowRun, StopRun
+from dctop.tui.panes.run_view import RunPane
+from dctop.tui.panes.training import TrainingPane
+from tests.fakes.screen import FakeSource, Node, as_lines, check, make_alert, make_run, view_of
+
+
+def source(*runs: object, alerts: object = ()) -> FakeSource:
+    node = Node()
+    return FakeSource(node.run(3), node.history, list(runs), alerts)  # type: ignore[arg-type]
+
+
+def text_of(pane: TrainingPane, src: FakeSource, w: int = 78, h: int = 10) -> str:
+    return "\n".join(as_lines(pane.body(view_of(src), w, h)))
+
+
+def test_golden_one_row() -> None:
+    assert (
+        text_of(TrainingPane(), source(make_run()), 78, 1)
+        == "step 400/18 750  loss 0.2996↘  acc 0.900  ETA 12m14s  lr 0.0010               "
+    )
+
+
+def test_golden_at_80x24() -> None:
+    assert as_lines(TrainingPane().body(view_of(source(make_run()), Look(unicode=False)), 60, 8)) == [
+        "o mnist-cnn  step 400/18 750  #............   2%  ETA 12m14s",
+        "loss 0.2996\\  acc 0.900  lr 0.0010    812 samples/s         ",
+        "dddddddddffffffffffffffffllbbbbbbbbbbbbbbbbbbbbbbbbuuuuuu...",
+        "d data 6.0ms  h h2d 0ms  f fwd 11ms  l loss 1.0ms           ",
+        "  2.325||||.                                                ",
+        "       |   '|-|..                        |                  ",
+        "       |       ''||-||....               |                  ",
+        " 0.2667|               '''''||||#------||||||||||||||||||||.",
+    ]
+
+
+def test_a_failed_run_says_why_and_what_to_do_in_one_line() -> None:
+    run = make_run(status="failed", reason="RuntimeError: shapes do not match", exit_code=1)
+    lines = as_lines(TrainingPane().body(view_of(source(run)), 118, 8))
+    assert lines[1].startswith("■ RuntimeError: shapes do not match  → read /home/mara/")
+    assert "stdout.log" in lines[1]
+
+
+def test_the_rule_engine_s_word_comes_before_the_run_s_own() -> None:
+    run = make_run(status="killed", exit_code=-9, reason="signal 9")
+    alert = make_alert(entity=run.id, severity="critical", title="Killed by the kernel: memory limit 700 MiB")
+    text = text_of(TrainingPane(), source(run, alerts=[alert]), 118)
+    assert "Killed by the kernel: memory limit 700 MiB  → Keep only the last checkpoints" in text
+    assert "A shows whether the kernel needed its memory" in text_of(TrainingPane(), source(run), 118)
+
+
+def test_made_up_data_is_called_synthetic() -> None:
+    src = source(make_run(synthetic=True, data_source="synthetic digits (generated)"))
+    assert "▲synthetic" in "".join(t for t, _ in TrainingPane().title(view_of(src), 80)[0])
+    assert "▲synthetic data" in text_of(TrainingPane(), src, 118)
+
+
+def test_a_loss_that_is_not_a_number_is_critical() -> None:
+    run = make_run()
+    run.last = {**run.last, "loss": math.nan}
+    pane, src = TrainingPane(), source(run)
+    assert "loss   NaN■" in text_of(pane, src)
+    assert ("  loss NaN", S.CRIT) in pane.title(view_of(src), 80)[1]
+
+
+def test_no_run_says_how_to_start_one() -> None:
+    assert "press t to start" in text_of(TrainingPane(), source(), 78, 1)
+    assert "dctop train mnist-cnn" in text_of(TrainingPane(), source(), 78, 6)
+
+
+@pytest.mark.parametrize(("values", "arrow"), [((2.0, 1.0), "↘"), ((1.0, 2.0), "↗"), ((1.0, 1.0), "→")])
+def test_the_direction_of_the_loss(values: tuple[float, float], arrow: str) -> None:
+    run = make_run()
+    for i in range(50):
+        run.columns["loss"][-50 + i] = values[i // 25]
+    assert arrow in text_of(TrainingPane(), source(run), 78, 1)
+
+
+def test_a_spike_of_one_step_stays_visible_in_a_long_run() -> None:
+    run = make_run(6000)
+    plain = as_lines(TrainingPane().body(view_of(source(run)), 60, 12))
+    run.columns["loss"][3000] = 9.0
+    run.seq += 1
+    spiked = as_lines(TrainingPane().body(view_of(source(run)), 60, 12))
+    assert "9.000" in "".join(spiked) and "9.000" not in "".join(plain)
+
+
+def test_the_curve_is_made_again_only_when_the_run_changed() -> None:
+    pane, run = TrainingPane(), make_run()
+    src = source(run)
+    first = pane.body(view_of(src), 78, 12)
+    kept = pane._curve._rows
+    assert pane.body(view_of(src), 78, 12) == first
+    assert pane._curve._rows is kept
+    for column in run.columns.values():
+        column.append(column[-1])
+    run.seq += 1
+    pane.body(view_of(src), 78, 12)
+    assert pane._curve._rows is not kept
+
+
+def test_several_runs_are_listed_and_chosen() -> None:
+    pane, src = TrainingPane(), source(make_run(), make_run(30, id="old", status="finished"))
+    view = view_of(src, focused=True)
+    assert "✓ finished" in "\n".join(as_lines(pane.body(view, 78, 14)))
+    pane.act("training.down", view)
+    assert pane.selected == "old"
+    assert pane.act("training.show", view) == ShowRun("old")
+    assert isinstance(pane.act("training.stop", view), Notice)
+    pane.act("training.up", view)
+    assert pane.selected is None
+    assert pane.act("training.stop", view) == StopRun(make_run().id)
+    assert isinstance(pane.act("training.stop", view_of(src, readonly=True)), Notice)
+
+
+def test_the_run_view_adds_curves_evaluations_and_events() -> None:
+    src = source(make_run())
+    rows = RunPane().body(view_of(src), 118, 36)
+    check(rows, 118, 36)
+    text = "\n".join(as_lines(rows))
+    for part in (
+        "learning rate",
+        "gradient norm",
+        "step time",
+        "evaluations",
+        "epoch 1 done",
+        "batch 32",
+        "◆",
+    ):
+        assert part in text, part
+    assert RunPane().act("run.copy", view_of(src)) == CopyText(make_run().directory)
+
+
+def test_logarithmic_scale() -> None:
+    pane, src = TrainingPane(), source(make_run())
+    before = pane.body(view_of(src), 78, 12)
+    pane.act("training.log", view_of(src))
+    assert pane.body(view_of(src), 78, 12) != before
