@@ -29,6 +29,8 @@ else:
     import wsuper
 
 MIN_TORCH = (2, 1)
+_TOLD = ("Refused", "Unusable", "DataError", "CheckpointError", "NotFinite", "RunDirectoryGone")
+"""Exceptions that are messages to the user: one line, no traceback."""
 _CPU_OOM = re.compile(r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)[^\d]*(\d+)?")
 _CUDA_OOM = re.compile(r"Tried to allocate ([\d.]+ \w+)")
 
@@ -56,14 +58,7 @@ def classify(error: BaseException) -> dict[str, object]:
 def one_line(error: BaseException) -> str:
     """`Class: first line`; an error meant for the user is its own text."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    if type(error).__name__ in (
-        "Refused",
-        "Unusable",
-        "DataError",
-        "CheckpointError",
-        "NotFinite",
-        "RunDirectoryGone",
-    ):
+    if type(error).__name__ in _TOLD:
         return text
     return f"{type(error).__name__}: {text}"[:400] if text else type(error).__name__
 
@@ -158,12 +153,16 @@ def failed(error: BaseException, log: wlog.RunLog, trainer: wtrain.Trainer | Non
     step = trainer.step if trainer is not None else 0
     text = one_line(error)
     data = classify(error)
-    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-20_000:]
-    print(trace, file=sys.stderr, flush=True)
+    if type(error).__name__ in _TOLD:
+        print(text, file=sys.stderr, flush=True)
+    else:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))[-20_000:]
+        print(trace, file=sys.stderr, flush=True)
+        data["traceback"] = trace
     try:
         if trainer is not None and trainer.planter is not None:
             trainer.planter.close(step)
-        log.event("exception", text, step, **data, traceback=trace)
+        log.event("exception", text, step, **data)
     except Exception as second:  # the directory may be gone: the reason still travels by the pipe
         print(f"run log: {second}", file=sys.stderr, flush=True)
     return Ending("failed", text, step)

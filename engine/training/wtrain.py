@@ -191,7 +191,7 @@ class Trainer:
         self._plan()
         self.checkpoints = config.optional("checkpoint_dir") or os.path.join(directory, "checkpoints")
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.weights = wmodel.weights(self.model)
+        self.update_ratio = wmodel.UpdateRatio(wmodel.weights(self.model))
         self.best_accuracy = -1.0
         self.accuracy: float | None = None
         self.not_finite_since: int | None = None
@@ -308,9 +308,10 @@ class Trainer:
         if scaler is not None:
             scaler.unscale_(self.optimizer)
         grads = [p.grad for p in self.parameters if p.grad is not None]
-        scalars = [loss_sum, correct, wmodel.global_norm(grads)]
+        scalars = [loss_sum, correct, *wmodel.norms(grads)]
         look = number % EVERY == 0
-        before = [w.detach().clone() for w in self.weights] if look else []
+        if look:
+            self.update_ratio.before()
         timer.lap(wtiming.OTHER)
         if scaler is not None:
             scaler.step(self.optimizer)
@@ -320,7 +321,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         timer.lap(wtiming.UPDATE)
         if look:
-            scalars.append(wmodel.update_ratio(before, self.weights))
+            scalars.append(self.update_ratio.after())
         self.step = number
         self._record(samples, scalars, look)
 
@@ -354,7 +355,7 @@ class Trainer:
         scaler = self.precision.scaler
         (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         timer.lap(wtiming.BACKWARD)
-        hits = (logits.detach().argmax(1) == y).sum()
+        hits = (logits.argmax(1) == y).sum()
         timer.lap(wtiming.OTHER)
         return reported, hits, n
 
@@ -375,21 +376,24 @@ class Trainer:
     def _take(self, wait: bool = False) -> None:
         """Log the steps whose scalars have arrived, and judge their loss."""
         for record, scalars in self.readback.pop(wait):
-            if scalars is not None:
-                samples = record["samples"]
-                assert isinstance(samples, int)
-                loss, correct = scalars[0], scalars[1]
-                record["loss"] = loss
-                record["accuracy"] = correct / samples
-                record["grad_norm"] = scalars[2]
-                record["update_ratio"] = scalars[3] if len(scalars) > 3 else None
-                sums = self._sums
-                sums[0] += loss * samples
-                sums[1] += correct
-                sums[2] += samples
+            if scalars is None:
+                self.log.step(record)
+                continue
+            samples = record["samples"]
+            assert isinstance(samples, int)
+            loss, correct = scalars[0], scalars[1]
+            looked = "rss_anon_bytes" in record
+            grad_norm = math.hypot(*(scalars[2:-1] if looked else scalars[2:]))
+            record["loss"] = loss
+            record["accuracy"] = correct / samples
+            record["grad_norm"] = grad_norm
+            record["update_ratio"] = scalars[-1] if looked else None
+            sums = self._sums
+            sums[0] += loss * samples
+            sums[1] += correct
+            sums[2] += samples
             self.log.step(record)
-            if scalars is not None:
-                self._judge(record, scalars[0], scalars[2])
+            self._judge(record, loss, grad_norm)
 
     def _judge(self, record: Mapping[str, object], loss: float, grad_norm: float) -> None:
         number = record["step"]
