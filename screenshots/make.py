@@ -1,0 +1,251 @@
+"""The pictures of the README: real dctops in real pseudo-terminals on this node, with a real training.
+
+    python screenshots/make.py [--only dashboard,help] [--sizes 120x40] [--keep-svg]
+
+Writes screenshots/<view>-<columns>x<rows>.png. Needs rsvg-convert (librsvg2-bin) and DejaVu Sans Mono. As
+root it works in namespaces of its own, so that the pictures show the node but not the processes, paths and
+name of whoever makes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from screenshots.svg import svg_of  # noqa: E402
+from tests.terminal import Terminal  # noqa: E402
+
+SIZES = ((80, 24), (120, 40), (200, 60))
+SETTLE_S = 1.6
+"""Longer than a refresh, so that what a key asked for is drawn with numbers."""
+HISTORY_S = 30.0
+"""So that graphs have something to show."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where everything of this run is kept."""
+
+    folder: Path
+    recording: Path
+    env: dict[str, str]
+
+    def dctop(self, *argv: str) -> list[str]:
+        return [sys.executable, "-m", "dctop.tui.cli", *argv]
+
+    def run(self, *argv: str) -> str:
+        done = subprocess.run(
+            self.dctop(*argv), env={**os.environ, **self.env}, capture_output=True, text=True, cwd=self.folder
+        )
+        if done.returncode:
+            raise SystemExit(f"screenshots: dctop {' '.join(argv)}: {done.stderr.strip()}")
+        return done.stdout
+
+    @contextmanager
+    def terminal(self, size: tuple[int, int], *argv: str) -> Iterator[Terminal]:
+        with Terminal(self.dctop(*argv), *size, env=self.env, cwd=self.folder) as terminal:
+            yield terminal
+
+
+def see(terminal: Terminal, *keys: str) -> None:
+    """Press keys, wait until what they ask for is drawn."""
+    for key in keys:
+        terminal.send(key)
+        terminal.pump(0.4)
+    terminal.pump(SETTLE_S)
+
+
+def dashboard(t: Terminal) -> None:
+    see(t)
+
+
+def processes(t: Terminal) -> None:
+    see(t, "P")
+
+
+def alerts(t: Terminal) -> None:
+    see(t, "A")
+
+
+def training(t: Terminal) -> None:
+    see(t, "R")
+
+
+def help_page(t: Terminal) -> None:
+    see(t, "?")
+
+
+def launch(t: Terminal) -> None:
+    see(t, "t")
+
+
+def palette(t: Terminal) -> None:
+    see(t, ":")
+
+
+LIVE: dict[str, Callable[[Terminal], None]] = {
+    "dashboard": dashboard,
+    "processes": processes,
+    "alerts": alerts,
+    "training": training,
+    "help": help_page,
+    "launch": launch,
+    "palette": palette,
+}
+REPLAY = "replay"
+
+
+class Camera:
+    """Turns the screen of a terminal into a picture."""
+
+    def __init__(self, folder: Path, keep_svg: bool) -> None:
+        self.folder = folder
+        self.keep_svg = keep_svg
+
+    def shoot(self, terminal: Terminal, view: str) -> None:
+        name = f"{view}-{terminal.screen.columns}x{terminal.screen.lines}"
+        svg = self.folder / f"{name}.svg"
+        svg.write_text(svg_of(terminal.screen), encoding="utf-8")
+        png = self.folder / f"{name}.png"
+        subprocess.run(["rsvg-convert", "-o", png, svg], check=True)
+        if not self.keep_svg:
+            svg.unlink()
+        print(f"{png.relative_to(HERE.parent)}  {png.stat().st_size / 1000:.0f} kB")
+
+
+def take_live(stage: Stage, camera: Camera, size: tuple[int, int], views: list[str]) -> None:
+    with stage.terminal(size) as t:
+        t.wait("PID", "%")
+        t.pump(HISTORY_S)
+        for view in views:
+            LIVE[view](t)
+            camera.shoot(t, view)
+            see(t, "esc", "D")
+        t.send("q")
+        with suppress(AssertionError):
+            t.wait_exit()
+
+
+def take_replay(stage: Stage, camera: Camera, size: tuple[int, int]) -> None:
+    with stage.terminal(size, "replay", str(stage.recording)) as t:
+        t.wait("PID", "%")
+        see(t, "end", "shift+left")
+        camera.shoot(t, REPLAY)
+        t.send("q")
+        with suppress(AssertionError):
+            t.wait_exit()
+
+
+@contextmanager
+def scene() -> Iterator[Stage]:
+    """A training that runs, one that broke (its learning rate makes the loss NaN), a recording of both."""
+    with tempfile.TemporaryDirectory(prefix="dctop-", dir=STAGE if STAGE.is_dir() else None) as name:
+        folder = Path(name)
+        env = {"XDG_STATE_HOME": name, "XDG_CONFIG_HOME": name, "TEXTUAL_ANIMATIONS": "none"}
+        stage = Stage(folder, folder / "node.dctop", env)
+        recorder = subprocess.Popen(
+            stage.dctop("record", "-o", str(stage.recording)),
+            env={**os.environ, **env}, stdout=subprocess.DEVNULL, cwd=folder,
+        )  # fmt: skip
+        good = ""
+        try:
+            time.sleep(2)
+            good = stage.run("train", "mnist-cnn", "--detach", "--threads", "1", "--epochs", "50").strip()
+            time.sleep(20)
+            stage.run("train", "mnist-cnn", "--detach", "--threads", "1", "--optimizer", "sgd", "--lr", "1e6")
+            time.sleep(15)
+            yield stage
+        finally:
+            recorder.terminate()
+            if good:
+                with suppress(SystemExit):
+                    stage.run("runs", "stop", good)
+            recorder.wait(20)
+
+
+STAGE = Path("/srv/dctop")
+NODE = "node1"
+APART = "DCTOP_PICTURES_APART"
+
+
+def step_apart() -> None:
+    """Begin again in own process, mount and host name namespaces; go on as we are where that is refused."""
+    if APART in os.environ or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        if APART not in os.environ:
+            print("screenshots: not root: the pictures will show your processes and paths", file=sys.stderr)
+        return
+    argv = ["unshare", "--fork", "--pid", "--kill-child", "--uts", "--mount", "--mount-proc"]
+    if subprocess.run([*argv, "true"], capture_output=True).returncode:
+        print(
+            "screenshots: no namespaces here: the pictures will show your processes and paths",
+            file=sys.stderr,
+        )
+        return
+    done = subprocess.run([*argv, sys.executable, *sys.argv], env={**os.environ, APART: "1"})
+    raise SystemExit(done.returncode)
+
+
+def set_stage() -> None:
+    """In the namespaces: the environment and the sources under neutral paths, a neutral host name."""
+    if APART not in os.environ:
+        return
+    import dctop.tui
+
+    packages = Path(next(iter(dctop.tui.__path__))).parent
+    run = subprocess.run
+    run(["mount", "-t", "tmpfs", "-o", "size=1g,mode=755", "tmpfs", STAGE.parent], check=True)
+    (STAGE / "env").mkdir(parents=True)
+    run(["mount", "--bind", sys.prefix, STAGE / "env"], check=True)
+    shutil.copytree(packages, STAGE / "lib/dctop", ignore=shutil.ignore_patterns("__pycache__"))
+    sys.executable = str(STAGE / "env/bin/python")
+    os.environ["PYTHONPATH"] = str(STAGE / "lib")
+    socket.sethostname(NODE)
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--only", help=f"views: {', '.join([*LIVE, REPLAY])}")
+    p.add_argument("--sizes", help="like 80x24,120x40")
+    p.add_argument("--keep-svg", action="store_true", help="keep the SVG beside the PNG")
+    args = p.parse_args()
+    if shutil.which("rsvg-convert") is None:
+        print(
+            "screenshots: rsvg-convert is missing: apt-get install librsvg2-bin fonts-dejavu-core",
+            file=sys.stderr,
+        )
+        return 2
+    wanted = [*LIVE, REPLAY] if args.only is None else args.only.split(",")
+    if unknown := [v for v in wanted if v not in (*LIVE, REPLAY)]:
+        p.error(f"no such view: {', '.join(unknown)}")
+    sizes = SIZES
+    if args.sizes:
+        sizes = tuple((int(c), int(r)) for c, _, r in (s.partition("x") for s in args.sizes.split(",")))
+    step_apart()
+    set_stage()
+    camera = Camera(HERE, args.keep_svg)
+    with scene() as stage:
+        for size in sizes:
+            live = [v for v in wanted if v != REPLAY]
+            if live:
+                take_live(stage, camera, size, live)
+        for size in sizes:
+            if REPLAY in wanted:
+                take_replay(stage, camera, size)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
