@@ -209,8 +209,9 @@ class GpuPane(DataPane):
         detail = outside(snap.text("gpu.detail"), view.look, "")
         head = f"No GPU: {outside(status, view.look)}."
         why = detail or _WHY.get(status, "")
-        lines = [f"{head} {why}".strip(), _DO.get(status, _DO["error"]), _REST]
-        # What to do is worth more than the reassurance; the probe's own line may already say it.
+        # The probe's own line says what was found and what to do; the table is for recordings without one.
+        advice = [] if detail else [_DO.get(status, _DO["error"])]
+        lines = [f"{head} {why}".strip(), *advice, _REST]
         while len(lines) > 1 and sum(len(wrap(text, max(1, w - 2))) for text in lines) > h:
             lines.pop()
         return message(lines, w, h, head=S.TEXT)

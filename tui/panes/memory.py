@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from dctop.engine.metrics.model import Snapshot
 from dctop.tui.draw import units
@@ -97,73 +98,24 @@ class MemoryPane(DataPane):
 
     def _bars(self, view: View, snap: Snapshot, w: int) -> list[Row]:
         used, total = num(snap, "memory.used_bytes"), num(snap, "memory.total_bytes")
-        rows: list[Row] = []
+        rows: list[_Bar] = []
         limit = num(snap, "container.memory_limit_bytes")
         if limit is not None and (total is None or limit < total):
-            rows.append(
-                self._bar(
-                    view,
-                    w,
-                    "limit",
-                    num(snap, "container.memory_used_pct"),
-                    num(snap, "container.working_set_bytes"),
-                    f"of {units.iec(limit)}",
-                )
-            )
-        rows.append(self._bar(view, w, "ram", num(snap, "memory.used_pct"), used, f"of {units.iec(total)}"))
+            share, amount = num(snap, "container.memory_used_pct"), num(snap, "container.working_set_bytes")
+            rows.append(_Bar("limit", share, amount, f"of {units.iec(limit)}"))
+        rows.append(_Bar("ram", num(snap, "memory.used_pct"), used, f"of {units.iec(total)}"))
         parts = [num(snap, f"memory.{k}_bytes") for k in ("cached", "buffers", "slab_reclaimable")]
         cache = sum(p for p in parts if p is not None) if any(p is not None for p in parts) else None
         share = None if cache is None or not total else 100.0 * cache / total
-        rows.append(self._bar(view, w, "cache", share, cache, "given back when needed", S.GRAPH_3))
-        swap_total = num(snap, "memory.swap_total_bytes")
-        note = "none" if swap_total == 0 else f"of {units.iec(swap_total)}"
-        rows.append(
-            self._bar(
-                view, w, "swap", num(snap, "memory.swap_used_pct"), num(snap, "memory.swap_used_bytes"), note
-            )
-        )
+        rows.append(_Bar("cache", share, cache, "reclaimable", S.GRAPH_3))
+        space, used = num(snap, "memory.swap_total_bytes"), num(snap, "memory.swap_used_bytes")
+        note = "none" if space == 0 else f"of {units.iec(space)}"
+        rows.append(_Bar("swap", num(snap, "memory.swap_used_pct"), used, note))
         shm = num(snap, "memory.shm_total_bytes")
         if shm is not None:
-            rows.append(
-                self._bar(
-                    view,
-                    w,
-                    "shm",
-                    num(snap, "memory.shm_used_pct"),
-                    num(snap, "memory.shm_used_bytes"),
-                    f"of {units.iec(shm)}",
-                )
-            )
-        return rows
-
-    def _bar(
-        self,
-        view: View,
-        w: int,
-        name: str,
-        pct: float | None,
-        amount: float | None,
-        note: str,
-        style: S | None = None,
-    ) -> Row:
-        """`ram   ███████▍·········  41%  412G of 1007 GiB`; the note goes first when it is narrow."""
-        fixed = 6 + 5 + 6
-        room = w - fixed
-        note_w = min(len(note) + 1, max(0, room - 8)) if room - len(note) - 1 >= 8 else 0
-        size = max(0, room - note_w)
-        if note_w:
-            size = min(size, 40)
-        sign = mark(pct, view.look, 80, 92) if style is None else " "
-        return fit_row(
-            (
-                (f"{name:<5} ", S.DIM),
-                *bar_spans(pct, size, view.look, style, 80, 92),
-                (f"{sign}{units.pct(pct)}", S.TEXT if style is not None else state_style(pct, 80, 92)),
-                (units.size(amount, 6), S.TEXT),
-                (" " + note if note_w else "", S.DIM),
-            ),
-            w,
-        )
+            share, amount = num(snap, "memory.shm_used_pct"), num(snap, "memory.shm_used_bytes")
+            rows.append(_Bar("shm", share, amount, f"of {units.iec(shm)}"))
+        return _drawn(view, rows, w)
 
     def _items(self, view: View, snap: Snapshot) -> list[Item]:
         out: list[Item] = []
@@ -215,17 +167,47 @@ class MemoryPane(DataPane):
             return []
         totals = keys_of("memory.node.total_bytes", "node", names)
         shares = keys_of("memory.node.used_pct", "node", names)
-        return [
-            self._bar(
-                view,
-                w,
-                fit(outside(f"node{n}", view.look), 5, "<", ""),
-                num(snap, s),
-                _part(num(snap, t), num(snap, s)),
-                "",
-            )
-            for n, t, s in zip(names, totals, shares)
+        bars = [
+            _Bar(f"node{n}", num(snap, share), _part(num(snap, total), num(snap, share)))
+            for n, total, share in zip(names, totals, shares)
         ]
+        return _drawn(view, bars, w)
+
+
+class _Bar(NamedTuple):
+    """`ram   ███████▍·········  41%  412G of 1007 GiB`"""
+
+    name: str
+    pct: float | None
+    amount: float | None
+    note: str = ""
+    style: S | None = None
+    """None: by state."""
+
+
+def _drawn(view: View, bars: Sequence[_Bar], w: int) -> list[Row]:
+    """Bars of one length, so that they can be compared; the notes go first when it is narrow."""
+    room = w - 6 - 5 - 6
+    note_w = max(len(b.note) for b in bars) + 1
+    if room - note_w < 6 or note_w == 1:
+        note_w = 0
+    size = max(0, min(room - note_w, 40 if note_w else w))
+    rows: list[Row] = []
+    for b in bars:
+        sign = mark(b.pct, view.look, 80, 92) if b.style is None else " "
+        rows.append(
+            fit_row(
+                (
+                    (fit(outside(b.name, view.look), 5, "<", "") + " ", S.DIM),
+                    *bar_spans(b.pct, size, view.look, b.style, 80, 92),
+                    (sign + units.pct(b.pct), S.TEXT if b.style is not None else state_style(b.pct, 80, 92)),
+                    (units.size(b.amount, 6), S.TEXT),
+                    (" " + b.note if note_w else "", S.DIM),
+                ),
+                w,
+            )
+        )
+    return rows
 
 
 def _part(total: float | None, pct: float | None) -> float | None:

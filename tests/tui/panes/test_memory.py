@@ -15,9 +15,9 @@ def test_golden_at_80x24() -> None:
     src, _ = source()
     assert as_lines(MemoryPane().body(view_of(src), 38, 4)) == [
         "ram   █▊·······  20%  198G of 1007 GiB",
-        "cache █████████████▏·······  63%  630G",
-        "swap  ················    -     0 none",
-        "shm   ▎·········   2% 12.0G of 504 GiB",
+        "cache █████▋···  63%  630G reclaimable",
+        "swap  ·········    -     0 none       ",
+        "shm   ▎········   2% 12.0G of 504 GiB ",
     ]
 
 
