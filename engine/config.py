@@ -67,7 +67,7 @@ class Config:
     recording: Recording = Recording()
     training: Training = Training()
     energy: Energy = Energy()
-    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    rules: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Rule id -> threshold name -> value: the file's `[rules.ID]` tables."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Action id -> Textual key name."""
@@ -200,7 +200,7 @@ class _Reader:
         self.lines = lines
         self.problems: list[ConfigProblem] = []
         self.values: dict[str, Setting] = {}
-        self.thresholds: dict[str, dict[str, float]] = {}
+        self.rules: dict[str, dict[str, float]] = {}
         self.keys: dict[str, str] = {}
 
     def read(self, tree: Mapping[str, object]) -> tuple[Config, list[ConfigProblem]]:
@@ -242,7 +242,7 @@ class _Reader:
             elif isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
                 self._bad(f"rules.{key}", f"rules.{key} = {_shown(value)} is not a number")
             else:
-                self.thresholds.setdefault(rule, {})[threshold] = float(value)
+                self.rules.setdefault(rule, {})[threshold] = float(value)
 
     def _keys(self, tree: Mapping[str, object]) -> None:
         for action, value in _leaves(tree):
@@ -266,7 +266,7 @@ class _Reader:
             recording=Recording(**table("recording")),  # type: ignore[arg-type]  # _of_kind checked them
             training=Training(**table("training")),  # type: ignore[arg-type]
             energy=Energy(**table("energy")),  # type: ignore[arg-type]
-            thresholds=self.thresholds,
+            rules=self.rules,
             keys=self.keys,
             path=self.path,
             problems=tuple(self.problems),

@@ -230,7 +230,7 @@ def main() -> int:
     wanted = [*LIVE, REPLAY] if args.only is None else args.only.split(",")
     if unknown := [v for v in wanted if v not in (*LIVE, REPLAY)]:
         p.error(f"no such view: {', '.join(unknown)}")
-    sizes = SIZES
+    sizes: tuple[tuple[int, int], ...] = SIZES
     if args.sizes:
         sizes = tuple((int(c), int(r)) for c, _, r in (s.partition("x") for s in args.sizes.split(",")))
     step_apart()

@@ -277,7 +277,8 @@ def folder(scratch: Path, tool: Tool) -> Path:
 
 def install(tools: Sequence[Tool]) -> None:
     """Fetch missing peers: system packages as root, Python ones into .venv-bench. Failure is no error."""
-    apt, pip = [], []
+    apt: list[str] = []
+    pip: list[str] = []
     for tool in tools:
         try:
             tool.command(Path(tempfile.mkdtemp()))

@@ -46,7 +46,7 @@ def test_every_setting_is_read(file: Path) -> None:
     assert config.recording.dir == "/var/tmp/dctop"
     assert config.training.data == "/data"
     assert config.energy.price_per_kwh == 0.30
-    assert config.thresholds == {"gpu.idle": {"for_s": 30.0}}
+    assert config.rules == {"gpu.idle": {"for_s": 30.0}}
     assert config.keys == {"process.kill": "k", "app.pause": "p"}
     assert config.path == file
 
@@ -178,7 +178,7 @@ def test_the_template_is_valid_as_it_is_and_with_everything_turned_on() -> None:
     ).replace("# [rules.ID]", "[rules.ID]")
     config, problems = parse(on, Path("f"))
     assert problems == []
-    assert config.thresholds == {"ID": {"threshold": 90.0}}
+    assert config.rules == {"ID": {"threshold": 90.0}}
 
 
 plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
