@@ -314,10 +314,15 @@ def spark(values: Sequence[float], w: int, look: Look, lo: float = 0.0, hi: floa
     """One row, one value a cell, newest at the right; a missing value is a blank."""
     if w <= 0:
         return ""
-    ramp = "▁▂▃▄▅▆▇█" if look.unicode else _ASCII_RAMP
+    # The last glyph twice: the top of the scale is a step of its own.
+    ramp = "▁▂▃▄▅▆▇██" if look.unicode else _ASCII_RAMP + _ASCII_RAMP[-1]
     k = 8.0 / (hi - lo) if hi > lo else 0.0
+    part = values if len(values) == w else values[-w:]
+    total = sum(part)
+    if k and total == total and len(part) and min(part) >= lo and max(part) <= hi:
+        return "".join([ramp[int((x - lo) * k)] for x in part]).rjust(w)
     cells = [
-        " " if x != x else ramp[7] if x >= hi > lo else ramp[0] if x <= lo else ramp[int((x - lo) * k)]
-        for x in values[-w:]
+        " " if x != x else ramp[8] if x >= hi > lo else ramp[0] if x <= lo else ramp[int((x - lo) * k)]
+        for x in part
     ]
     return "".join(cells).rjust(w)
