@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import sub
 
 from dctop.probes.base import Process, Value, split_series
 from dctop.probes.catalogue import BY_ID, RAW, Metric
@@ -220,16 +221,15 @@ def _cpu(
     old: Mapping[str, Value],
     out: dict[str, Value],
 ) -> None:
-    # iowait may go backwards on some kernels; a core may be offlined: then the field counts as no time.
-    parts: list[float] = []
-    total = 0.0
-    for key in keys:
-        a, b = new.get(key), old.get(key)
-        if a is None or b is None or isinstance(a, str) or isinstance(b, str):
-            return
-        part = a - b if a >= b else 0.0
-        parts.append(part)
-        total += part
+    parts: list[float]
+    try:
+        parts = list(map(sub, map(new.__getitem__, keys), map(old.__getitem__, keys)))  # type: ignore[arg-type]
+    except (KeyError, TypeError):  # one of them is missing
+        return
+    if min(parts) < 0:
+        # iowait may go backwards on some kernels; a core may be offlined: the field counts as no time.
+        parts = [max(part, 0.0) for part in parts]
+    total = sum(parts)
     if total <= 0:
         return
     scale = 100.0 / total

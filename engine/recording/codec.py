@@ -156,21 +156,22 @@ class _Writer:
 
     def _const(self, value: Cell, mask: int) -> None:
         self.kinds.append(CONST | mask)
-        self.extras.append(_tag(value))
+        self.extras.append(tag(value))
 
     def _ints(self, col: Sequence[int], mask: int, decimal: int = 0) -> None:
         first, n = col[0], len(col)
         if col.count(first) == n and not decimal:
             self._const(first, mask)
             return
-        deltas = list(map(sub, col[1:], col[:-1]))
-        lo, hi = min(col), max(col)
+        deltas = list(map(sub, col[1:], col))
+        rising = not deltas or min(deltas) >= 0
+        lo, hi = (first, col[-1]) if rising else (min(col), max(col))
         if lo <= -_LIMIT or hi >= _LIMIT:
             if mask:
                 col = _unfill(col, self.masks.pop())  # type: ignore[assignment]
             self._mixed(col)
             return
-        if not deltas or min(deltas) >= 0:
+        if rising:
             kind, base = RISE, first
             self.lanes += deltas
         elif hi - lo <= max(max(deltas), -min(deltas)):
@@ -212,7 +213,7 @@ class _Writer:
 
     def _mixed(self, col: Sequence[Cell]) -> None:
         self.kinds.append(MIXED)
-        self.extras.append([_tag(v) for v in col])
+        self.extras.append([tag(v) for v in col])
 
     def finish(self, lengths: Sequence[int]) -> bytes:
         sizes = _little(array("I", lengths))
@@ -260,7 +261,7 @@ def _decimals(col: Sequence[float], raw: bytes) -> tuple[int, list[int]] | None:
     return None
 
 
-def _tag(value: Cell) -> object:
+def tag(value: Cell) -> object:
     """JSON that keeps the type: floats as their bits, None as null, ABSENT as false."""
     if value.__class__ is float:
         return [struct.pack("<d", value).hex()]
@@ -280,7 +281,7 @@ def _untag(value: object) -> Cell:
 
 
 def tag_all(values: Sequence[Cell]) -> list[object]:
-    return [_tag(v) for v in values]
+    return [tag(v) for v in values]
 
 
 def untag_all(values: Sequence[object]) -> list[Cell]:

@@ -38,6 +38,8 @@ class FlatFrame:
     """Stream -> cells of its latest sample; the same dict object as in the frame before if not new."""
     procs: tuple[Process, ...] | None
     """Selected, masked processes of the latest process sample; None: no table."""
+    set_id: int = 0
+    """The series set it was written under."""
 
 
 _PLAIN = frozenset((int, float, str, type(None)))

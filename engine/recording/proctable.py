@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from dctop.engine.recording.codec import Cell, decode_table, encode_table, tag_all, untag_all
+from dctop.engine.recording.codec import Cell, decode_table, encode_table, tag, tag_all, untag_all
 from dctop.engine.recording.masking import mask_cmdline
 from dctop.engine.recording.schema import Damaged
 from dctop.probes.base import Process
@@ -23,8 +23,10 @@ FIELDS = Process._fields
 _WIDTH = len(FIELDS)
 _GONE, _SAME, _NEW = 0, 1, 2
 TOP = 40
+KEPT = 60
+"""With those that were among the top a moment ago."""
 MAX_ROWS = 200
-"""Also with many training workers."""
+"""With training workers and GPU processes."""
 _KEEP_TABLES = 10
 """A process stays recorded for so many tables after it last was among the top: its rate needs the row
 before, and steady rows pack well."""
@@ -39,75 +41,105 @@ class ProcessPicker:
     table before, the rest by resident memory), all of training runs (three generations) and all on a GPU."""
 
     def __init__(self) -> None:
-        self._before: dict[int, Process] = {}
-        self._big: list[Process] = []
-        self._kept: dict[tuple[int, int], int] = {}
-        self._masked: dict[tuple[int, int], tuple[Process, Process]] = {}
+        self._table: Sequence[Process] = ()
+        self._by_pid: dict[int, Process] = {}
+        self._big: dict[int, int] = {}
+        """pid -> start of the biggest, biggest first; `_least`: the memory of the last of them."""
+        self._least = 0
+        self._last: dict[tuple[int, int], int] = {}
+        """(pid, start) -> table in which it was last wanted."""
+        self._rows: dict[tuple[int, int], Process] = {}
+        """The same keys -> the row as recorded."""
+        self._order: list[tuple[int, int]] = []
+        """The same keys, sorted; empty: to be sorted."""
+        self._gpu: set[tuple[int, int]] = set()
         self._lines: dict[str, str] = {}
         self._tables = 0
 
     def pick(self, table: Sequence[Process], run_pids: frozenset[int] = frozenset()) -> Table:
         """Sorted by pid. Rows that did not change are the same objects as in the table before."""
-        before = self._before
-        changed = [p for p in table if before.get(p.pid) is not p]
-        if changed or len(before) != len(table):
-            self._before = {p.pid: p for p in table}
-        self._tables += 1
-        now = self._tables
-        for p in self._wanted(table, changed, before):
-            self._kept[p.pid, p.start_ticks] = now
-        if run_pids or any(p.gpu_mem_bytes is not None for p in changed):
-            for p in _mandatory(table, run_pids):
-                self._kept[p.pid, p.start_ticks] = now
-        return self._finish(now)
-
-    def _wanted(
-        self, table: Sequence[Process], changed: Sequence[Process], before: Mapping[int, Process]
-    ) -> list[Process]:
-        if self._tables % _RESCAN_TABLES == 1 or not self._big:
-            pool = [p for p in table if p.rss_bytes]
+        before, now = self._by_pid, self._tables + 1
+        self._tables = now
+        if len(table) == len(self._table):
+            changed = [p for p, q in zip(table, self._table) if p is not q]
+            changed = [p for p in changed if before.get(p.pid) is not p]
         else:
-            alive = self._before
-            pool = [q for p in self._big if (q := alive.get(p.pid)) is not None and q.rss_bytes]
-            pool += [p for p in changed if p.rss_bytes]
-        self._big = heapq.nlargest(TOP, {p.pid: p for p in pool}.values(), key=_rss)
-        used: list[tuple[int, int, Process]] = []
+            changed = [p for p in table if before.get(p.pid) is not p]
+        used = _used(changed, before)
+        self._table = table
+        # A pid that came, went, or is another process now.
+        moved = len(before) != len(table) or not all(
+            (q := before.get(p.pid)) is not None and q.start_ticks == p.start_ticks for p in changed
+        )
+        if moved:
+            self._by_pid = {p.pid: p for p in table}
+        else:
+            before.update([(p.pid, p) for p in changed])
+        rows, last = self._rows, self._last
+        if moved:
+            self._forget_gone()
         for p in changed:
-            q = before.get(p.pid)
-            old = q.cpu_ticks if q is not None and q.start_ticks == p.start_ticks else 0
-            if p.cpu_ticks > old:
-                used.append((p.cpu_ticks - old, p.pid, p))
+            key = p[:2]
+            if key in rows:
+                rows[key] = self._mask(p)
+        wanted = self._wanted(changed, used)
+        if run_pids or any(p.gpu_mem_bytes is not None for p in changed):
+            wanted += _mandatory(table, run_pids)
+        for p in wanted:
+            key = p[:2]
+            last[key] = now
+            if key not in rows:
+                rows[key] = self._mask(p)
+                self._order = []
+            if p.gpu_mem_bytes is not None:
+                self._gpu.add(key)
+        for key in self._gpu:
+            last[key] = now
+        self._drop_old(now)
+        if not self._order:
+            self._order = sorted(rows)
+        return tuple([rows[key] for key in self._order])
+
+    def _forget_gone(self) -> None:
+        alive = self._by_pid
+        for key in list(self._rows):
+            p = alive.get(key[0])
+            if p is None or p.start_ticks != key[1]:
+                self._drop(key)
+
+    def _drop_old(self, now: int) -> None:
+        """What was not wanted for long; and if there are too many, what was wanted last the longest ago."""
+        last = self._last
+        for key in [key for key, t in last.items() if now - t > _KEEP_TABLES]:
+            self._drop(key)
+        if len(last) > KEPT:
+            limit = max(KEPT, min(sum(t == now for t in last.values()), MAX_ROWS))
+            for key in sorted(last, key=last.__getitem__)[: len(last) - limit]:
+                self._drop(key)
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        del self._rows[key]
+        del self._last[key]
+        self._gpu.discard(key)
+        self._order = []
+
+    def _wanted(self, changed: Sequence[Process], used: list[tuple[int, int, Process]]) -> list[Process]:
+        """The busiest of `used`, then the biggest."""
+        alive, least = self._by_pid, self._least
+        if self._tables % _RESCAN_TABLES == 1 or any(
+            p.rss_bytes and p.rss_bytes > least and p.pid not in self._big for p in changed
+        ):
+            ranked = heapq.nlargest(TOP, [p for p in self._table if p.rss_bytes], key=_rss)
+            self._big = {p.pid: p.start_ticks for p in ranked}
+            self._least = ranked[-1].rss_bytes or 0 if ranked else 0
         chosen = {p.pid: p for _, _, p in heapq.nlargest(TOP // 2, used)}
-        for p in self._big:
+        for pid, start in self._big.items():
             if len(chosen) >= TOP:
                 break
-            chosen[p.pid] = p
+            big = alive.get(pid)
+            if big is not None and big.start_ticks == start:
+                chosen[pid] = big
         return list(chosen.values())
-
-    def _finish(self, now: int) -> Table:
-        alive = self._before
-        rows: list[Process] = []
-        masked: dict[tuple[int, int], tuple[Process, Process]] = {}
-        ranked = sorted(self._kept.items(), key=lambda item: -item[1])
-        self._kept = {}
-        for (pid, start), last in ranked:
-            p = alive.get(pid)
-            if p is None or p.start_ticks != start:
-                continue
-            if p.gpu_mem_bytes is not None:
-                last = now
-            if now - last > _KEEP_TABLES:
-                continue
-            if len(rows) >= (MAX_ROWS if last == now else TOP):
-                continue
-            self._kept[pid, start] = last
-            known = self._masked.get((pid, start))
-            row = known[1] if known is not None and known[0] is p else self._mask(p)
-            masked[pid, start] = (p, row)
-            rows.append(row)
-        self._masked = masked
-        rows.sort()
-        return tuple(rows)
 
     def _mask(self, p: Process) -> Process:
         line = p.cmdline
@@ -119,6 +151,17 @@ class ProcessPicker:
                 self._lines.clear()
             clean = self._lines[line] = mask_cmdline(line)
         return p if clean == line else p._replace(cmdline=clean)
+
+
+def _used(changed: Sequence[Process], before: Mapping[int, Process]) -> list[tuple[int, int, Process]]:
+    """(ticks used since the table before, pid, process), where any were."""
+    used: list[tuple[int, int, Process]] = []
+    for p in changed:
+        q = before.get(p.pid)
+        old = q.cpu_ticks if q is not None and q.start_ticks == p.start_ticks else 0
+        if p.cpu_ticks > old:
+            used.append((p.cpu_ticks - old, p.pid, p))
+    return used
 
 
 def _mandatory(table: Sequence[Process], run_pids: frozenset[int]) -> list[Process]:
@@ -137,27 +180,30 @@ def _mandatory(table: Sequence[Process], run_pids: frozenset[int]) -> list[Proce
 
 def encode_tables(tables: Sequence[Table]) -> bytes:
     """Consecutive tables to bytes, not yet compressed."""
-    found: dict[tuple[int, int], list[tuple[int, Process]]] = {}
+    n = len(tables)
+    found: dict[tuple[int, int], tuple[bytearray, list[Process]]] = {}
+    known: dict[int, tuple[bytearray, list[Process]]] = {}
     for t, table in enumerate(tables):
         for p in table:
-            rows = found.get(p[:2])
-            if rows is None:
-                found[p[:2]] = [(t, p)]
-            else:
-                rows.append((t, p))
-    n = len(tables)
+            entity = known.get(id(p))  # this very object stood in an earlier table
+            if entity is not None and entity[1][-1] is p:
+                entity[0][t] = _SAME
+                continue
+            entity = found.get(p[:2])
+            if entity is None:
+                entity = found[p[:2]] = (bytearray(n), [])
+            last = entity[1][-1] if entity[1] else None
+            if last is not None and p == last and _same_types(p, last):
+                entity[0][t] = _SAME
+                continue
+            entity[0][t] = _NEW
+            entity[1].append(p)
+            known[id(p)] = entity
     states, changed = [], []
     for key in sorted(found):
-        state = bytearray(n)
-        last: Process | None = None
-        for t, p in found[key]:
-            if p is last or (last is not None and p == last and _same_types(p, last)):
-                state[t] = _SAME
-            else:
-                state[t] = _NEW
-                changed.append(p)
-            last = p
+        state, rows = found[key]
         states.append(bytes(state))
+        changed += rows
     body = encode_table(list(zip(*changed)) if changed else [()] * _WIDTH)
     head = json.dumps([n, len(states), list(FIELDS)]).encode()
     return len(head).to_bytes(2, "little") + head + b"".join(states) + body
@@ -209,29 +255,31 @@ def _rows(columns: Sequence[Sequence[Cell]], names: Sequence[str]) -> list[Proce
 # -- one table against the one before (tail rows) ----------------------------------------------------
 
 
-def diff_table(new: Table, old: Mapping[tuple[int, int], Process]) -> list[object]:
+def diff_table(new: Table, old: Table) -> list[list[object]]:
     """JSON: [gone keys, changed rows as [pid, start, index, value, index, value ...], rows new in full]."""
+    pairs = [(p, q) for p, q in zip(new, old) if p is not q]
+    if len(new) == len(old) and all(p[0] == q[0] and p[1] == q[1] for p, q in pairs):
+        return [[], _changes(pairs), []]
+    before = {q[:2]: q for q in old}
+    pairs = [(p, q) for p in new if (q := before.pop(p[:2], None)) is not None]
+    known = {q[:2] for _, q in pairs}
+    return [[list(key) for key in before], _changes(pairs), [tag_all(p) for p in new if p[:2] not in known]]
+
+
+def _changes(pairs: Sequence[tuple[Process, Process]]) -> list[object]:
     changed: list[object] = []
-    added: list[object] = []
-    seen = 0
-    for p in new:
-        q = old.get(p[:2])
-        if q is None:
-            added.append(tag_all(p))
+    for p, q in pairs:
+        if p is q:
             continue
-        seen += 1
-        if q is not p:
-            cells: list[object] = [p.pid, p.start_ticks]
-            for i, (v, w) in enumerate(zip(p, q)):
-                if v is not w and (v != w or v.__class__ is not w.__class__ or v == 0):
-                    cells += (i, *tag_all((v,)))
-            if len(cells) > 2:
-                changed.append(cells)
-    gone: list[object] = []
-    if seen != len(old):
-        keys = {p[:2] for p in new}
-        gone = [list(k) for k in old if k not in keys]
-    return [gone, changed, added]
+        cells: list[object] = [p[0], p[1]]
+        for i, v in enumerate(p):
+            w = q[i]
+            if v is not w and (v != w or v.__class__ is not w.__class__ or v == 0):
+                cells.append(i)
+                cells.append(tag(v) if v.__class__ is float else v)
+        if len(cells) > 2:
+            changed.append(cells)
+    return changed
 
 
 def apply_diff(diff: Any, old: Mapping[tuple[int, int], Process]) -> dict[tuple[int, int], Process]:

@@ -51,6 +51,14 @@ class RecEvent:
     title: str
     body: str | None
 
+    @property
+    def wall_ns(self) -> int:
+        return self.t0
+
+    @property
+    def severity(self) -> str | None:
+        return self.sev
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:

@@ -7,23 +7,26 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.history import History
 from dctop.engine.metrics.model import Frame, Snapshot
-from dctop.engine.recording.reader import GAP_INTERVALS, Gap, RecEvent, Recording
+from dctop.engine.recording.reader import GAP_INTERVALS, RecEvent, Recording, open_recording
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
+from dctop.probes.base import Value, series
 
 MIN_WINDOW = 300
 """Ticks before the cursor that are loaded at least."""
-WARM_UP = 60
+WARM_UP = 30
 """Frames before those, so that rates of slow probes are known where the window begins."""
 BAND = 60
 """Snapshots kept behind the newest one loaded: stepping back within them costs nothing."""
+_BLOCK = 256
 NEAR = 120
 """A seek forward by up to this many frames goes on from where it is."""
 
@@ -38,26 +41,32 @@ class _Moment:
 class ReplaySource:
     """A `Source` with a cursor. Owned by one thread. The recording stays open until `close`.
 
-    `history`: longest window in ticks that is ever loaded.
+    `recording`: an open one, or a path (then RecordingError as `open_recording`). `history`: longest window
+    in ticks that is ever loaded.
     """
 
     mode: Literal["live", "replay"] = "replay"
 
-    def __init__(self, recording: Recording, history: int = 3600) -> None:
+    def __init__(self, recording: Recording | Path | str, history: int = 3600) -> None:
+        if not isinstance(recording, Recording):
+            recording = open_recording(recording)
         self.recording = recording
         self.interval_s = recording.interval_s
         self._limit = max(history, MIN_WINDOW)
-        self._want = MIN_WINDOW
-        self._have = 0
-        """Ticks before the oldest moment of the band that windows may reach."""
+        self._asked = 0
+        """The widest window asked for so far."""
+        self._whole = False
+        """The history begins with the recording's first frame."""
         self._builder = SnapshotBuilder(recording.tick_hz)
-        self._history = History(self._limit + BAND)
+        self._history = History(self._limit + 2 * BAND + WARM_UP)
         self._band: deque[_Moment] = deque(maxlen=BAND)
         self._at = -1
         """Index into the band."""
         self._left_s = 0.0
         self._alerts: tuple[int, list[Alert]] = (-1, [])
         self._runs: tuple[int, list[RunState]] = (-1, [])
+        self._gaps: list[tuple[int, int]] | None = None
+        self._visited: RecEvent | None = None
         span = recording.seq_range
         if span is not None:
             self.seek_seq(span[0])
@@ -71,13 +80,13 @@ class ReplaySource:
         return self._band[self._at].snapshot if self._band else None
 
     def window(self, key: str, n: int) -> array[float]:
-        if n > self._want and self._want < self._limit:
-            # Wider than anything asked for so far: load that much from now on.
-            self._want = min(max(n, self._want * 2), self._limit)
-            self._widen()
+        self._asked = max(self._asked, min(n, self._limit))
         if not self._band:
             return array("d", [float("nan")]) * max(0, n)
         back = self._band[-1].tick - self._band[self._at].tick
+        if not self._whole and min(n, self._limit) > self._history.ticks - back - WARM_UP:
+            self._load(self._band[self._at].snapshot.frame.seq)
+            self._at, back = len(self._band) - 1, 0
         return self._history.window(key, n, back)
 
     def alerts(self) -> Sequence[Alert]:
@@ -192,26 +201,58 @@ class ReplaySource:
 
     def refresh(self) -> bool:
         """Take in what was recorded since (a live file); True if there is more. The cursor stays."""
-        return self.recording.refresh()
+        more = self.recording.refresh()
+        if more:
+            self._gaps = None
+        return more
 
     # -- events -------------------------------------------------------------------------------------
 
     def events(self) -> list[RecEvent]:
         return self.recording.events()
 
-    def gaps(self) -> list[Gap]:
-        return self.recording.gaps
+    def gaps(self) -> list[tuple[int, int]]:
+        """(from, to) of what was not recorded or cannot be read; `recording.gaps` says why."""
+        if self._gaps is None:
+            self._gaps = [(g.t0, g.t1) for g in self.recording.gaps]
+        return self._gaps
+
+    def overview(self, n: int = 240) -> dict[str, list[float]]:
+        """The main series over the whole recording, evenly spread; NaN = not known. `cpu`, `mem` and `gpu`
+        (the busiest of them) in percent, `io` as the share of time in which tasks waited for storage."""
+        snap = self.snapshot()
+        gpus = () if snap is None else snap.labels.get("gpu.util_pct", ())
+        wanted = {
+            "cpu": ("cpu.util_pct",),
+            "gpu": tuple(series("gpu.util_pct", gpu=g) for g in gpus),
+            "mem": ("memory.used_pct",),
+            "io": ("pressure.io.some_pct",),
+        }
+        nan = float("nan")
+        out: dict[str, list[float]] = {}
+        for lane, keys in wanted.items():
+            lanes = [self.recording.overview(key, n) for key in keys]
+            tops = [max((b.max for b in at if b.max is not None), default=nan) for at in zip(*lanes)]
+            if any(v == v for v in tops):
+                out[lane] = tops
+        return out
 
     def next_event(self, direction: int, kinds: Sequence[str] = ("alert",)) -> RecEvent | None:
-        """The next (direction > 0) or previous event of these kinds from the cursor; go there with
-        `seek_seq(event.seq)`."""
-        seq = self.seq
-        if seq is None:
+        """The next (direction > 0) or previous event of these kinds from the cursor. Go there by
+        `seek_seq(event.seq)` or `seek(event.wall_ns)`: either way the following call finds the one after."""
+        at = self.seq
+        if at is None:
             return None
+        last = self._visited
+        if last is not None and at in (last.seq, self.recording.seq_at(last.wall_ns)):
+            at = last.seq  # its time may lie just before the frame that first knew of it
         found = sorted((e for e in self.events() if e.kind in kinds), key=lambda e: (e.seq, e.id))
         if direction > 0:
-            return next((e for e in found if e.seq > seq), None)
-        return next((e for e in reversed(found) if e.seq < seq), None)
+            event = next((e for e in found if e.seq > at), None)
+        else:
+            event = next((e for e in reversed(found) if e.seq < at), None)
+        self._visited = event or last
+        return event
 
     # -- loading ------------------------------------------------------------------------------------
 
@@ -223,9 +264,7 @@ class ReplaySource:
                 return True
         newest = self._band[-1].snapshot.frame if self._band else None
         if newest is not None and newest.seq < seq <= newest.seq + NEAR:
-            for frame in self.recording.frames(newest.seq + 1, seq, after=newest.samples):
-                self._push(frame)
-            self._have = min(self._have + BAND, self._limit)
+            self._take(self.recording.frames(newest.seq + 1, seq, after=newest.samples))
         else:
             self._load(seq)
         self._at = len(self._band) - 1
@@ -236,24 +275,24 @@ class ReplaySource:
         self._builder.reset()
         self._history.clear()
         self._band.clear()
-        self._have = self._want
-        first = seq - self._want - BAND - WARM_UP
-        for frame in self.recording.frames(first, seq, procs_from=seq - BAND - WARM_UP):
-            self._push(frame)
+        first = seq - max(MIN_WINDOW, min(self._asked, self._limit) + BAND) - WARM_UP
+        span = self.recording.seq_range
+        self._whole = span is None or first <= span[0]
+        self._take(self.recording.frames(first, seq, procs_from=seq - BAND - WARM_UP))
 
-    def _push(self, frame: Frame) -> None:
-        snap = self._builder.push(frame)
-        if snap.previous is not None:
-            # Ticks that were not recorded are holes, not a shorter time.
-            for _ in range(min(frame.seq - snap.previous.seq - 1, self._history.capacity)):
-                self._history.push({})
-        self._history.push(snap.values)
-        self._band.append(_Moment(self._history.ticks, snap))
-
-    def _widen(self) -> None:
-        """Load again with a wider window, the cursor where it is."""
-        if not self._band or self._have >= self._want:
-            return
-        seq = self._band[self._at].snapshot.frame.seq
-        self._load(seq)
-        self._at = len(self._band) - 1
+    def _take(self, frames: Iterable[Frame]) -> None:
+        rows: list[Mapping[str, Value]] = []
+        done = self._history.ticks
+        for frame in frames:
+            snap = self._builder.push(frame)
+            if snap.previous is not None:
+                # Ticks that were not recorded are holes, not a shorter time.
+                missing = frame.seq - snap.previous.seq - 1
+                rows += [{}] * min(missing, self._history.capacity)
+            rows.append(snap.values)
+            self._band.append(_Moment(done + len(rows), snap))
+            if len(rows) >= _BLOCK:
+                self._history.extend(rows)
+                done += len(rows)
+                rows = []
+        self._history.extend(rows)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 
 from dctop.engine.recording.schema import Damaged
@@ -17,31 +17,23 @@ NAN = float("nan")
 
 
 class _Segment:
-    """Consecutive ticks with the same series: one flat array, a tick after the other."""
+    """Consecutive ticks with the same series: a row of numbers a tick."""
 
-    __slots__ = ("flat", "get", "keys", "names", "ticks")
+    __slots__ = ("get", "keys", "names", "rows")
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         self.keys = list(values)
         at = [i for i, v in enumerate(values.values()) if v.__class__ is not str]
         self.names = [self.keys[i] for i in at]
         self.get = itemgetter(*at, *at[:1]) if at else None
-        self.flat = array("d")
-        self.ticks = 0
+        self.rows: list[tuple[Value, ...]] = []
 
-    def add(self, values: Mapping[str, Value]) -> bool:
-        """False where these values do not belong here (other series, or a text where a number was)."""
-        if self.get is None:
-            return False
-        row = self.get(list(values.values()))[: len(self.names)]
-        size = len(self.flat)
-        try:
-            self.flat.extend([NAN if v is None else v for v in row])
-        except (TypeError, OverflowError):
-            del self.flat[size:]
-            return False
-        self.ticks += 1
-        return True
+    def add(self, values: Mapping[str, Value]) -> None:
+        if self.get is not None:
+            self.rows.append(self.get(list(values.values())))
+
+    def columns(self) -> Iterator[tuple[str, tuple[Value, ...]]]:
+        return zip(self.names, zip(*self.rows))
 
 
 class RollBuilder:
@@ -52,11 +44,9 @@ class RollBuilder:
 
     def add(self, values: Mapping[str, Value]) -> None:
         segments = self._segments
-        if segments and segments[-1].keys == list(values) and segments[-1].add(values):
-            return
-        fresh = _Segment(values)
-        if fresh.add(values):
-            segments.append(fresh)
+        if not segments or segments[-1].keys != list(values):
+            segments.append(_Segment(values))
+        segments[-1].add(values)
 
     def finish(self, more: Sequence[Mapping[str, Value]] = ()) -> tuple[list[str], bytes]:
         """(series, payload) of what was added and `more`; changes nothing. Payload: float32 minima, maxima,
@@ -66,9 +56,8 @@ class RollBuilder:
             rest.add(values)
         found: dict[str, tuple[float, float, float, int]] = {}
         for segment in (*self._segments, *rest._segments):
-            width = len(segment.names)
-            for i, name in enumerate(segment.names):
-                stat = _stat(segment.flat[i::width])
+            for name, column in segment.columns():
+                stat = _stat(column)
                 if stat is not None:
                     old = found.get(name)
                     found[name] = stat if old is None else _join(old, stat)
@@ -86,14 +75,19 @@ def _float32(x: float) -> float:
     return x if -3.4e38 < x < 3.4e38 else NAN
 
 
-def _stat(column: array[float]) -> tuple[float, float, float, int] | None:
-    total = sum(column)
-    if total != total:
-        column = array("d", [v for v in column if v == v])
-        if not column:
+def _stat(column: Sequence[Value]) -> tuple[float, float, float, int] | None:
+    try:
+        total: float = sum(column)  # type: ignore[arg-type]
+        whole = total == total
+    except TypeError:  # a None, or a text where a number was
+        whole = False
+    numbers: Sequence[float] = column  # type: ignore[assignment]
+    if not whole:
+        numbers = [v for v in column if isinstance(v, (int, float)) and v == v]
+        if not numbers:
             return None
-        total = sum(column)
-    return min(column), max(column), total / len(column), len(column)
+        total = sum(numbers)
+    return min(numbers), max(numbers), total / len(numbers), len(numbers)
 
 
 def _join(

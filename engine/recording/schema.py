@@ -27,7 +27,7 @@ STEP_THIN: Final = 16
 SqlValue = int | float | str | bytes | None
 
 
-class RecordingError(Exception):
+class RecordingError(ValueError):
     """A recording cannot be opened or written: one line, what is wrong and what to do."""
 
 
@@ -81,9 +81,15 @@ CODEC_ZLIB: Final = 1
 CODEC_STORED: Final = 0
 
 
-def seal(payload: bytes, keys: Sequence[int], level: int = 6) -> bytes:
-    """Compress and prepend codec id and CRC. `keys`: the row's own integers, covered by the CRC."""
-    packed, codec = zlib.compress(payload, level), CODEC_ZLIB
+def seal(payload: bytes, keys: Sequence[int], level: int = 4) -> bytes:
+    """Compress and prepend codec id and CRC. `keys`: the row's own integers, covered by the CRC.
+    `level` 1 is for rows of a few kB."""
+    if level == 1:
+        # A state of a few kB instead of 256: setting that up costs more than packing a small row.
+        packer = zlib.compressobj(1, zlib.DEFLATED, 12, 5)
+        packed, codec = packer.compress(payload) + packer.flush(), CODEC_ZLIB
+    else:
+        packed, codec = zlib.compress(payload, level), CODEC_ZLIB
     if len(packed) >= len(payload):
         packed, codec = payload, CODEC_STORED
     return _HEAD.pack(codec, zlib.crc32(packed, _key_crc(keys))) + packed

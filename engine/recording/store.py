@@ -28,6 +28,7 @@ from dctop.engine.recording.runtake import Changes, StepBatch
 from dctop.engine.recording.schema import CHUNK_FRAMES, STEP_CHUNK, RecordingError, SqlValue, row_crc, seal
 from dctop.engine.recording.steps import encode_steps, join, thin, wall_range
 from dctop.engine.recording.tailrow import TailCoder
+from dctop.engine.version import version
 from dctop.probes.base import KernelEvent, Value
 
 CLOCK_STEP_NS = 500_000_000
@@ -187,7 +188,7 @@ class Store:
         if key != self._last_key:
             self._last_set = self._set_id(key)
             self._last_key = key
-        set_id = self._last_set
+        set_id = flat.set_id = self._last_set
         cells = [*flat.control.values(), *chain.from_iterable(map(dict.values, flat.readings.values()))]
         complete, payload = self._tail.encode(set_id, cells, flat.procs)
         base = None if complete else self._state.last_seq
@@ -348,6 +349,7 @@ class Store:
     def _write_meta(self, interval_s: float, meta: Mapping[str, str], durability: str, wal: bool) -> None:
         facts = {
             "uuid": str(uuid.uuid4()),
+            "app": f"dctop {version()}",
             "format": f"{schema.MAJOR}.{schema.MINOR}",
             "interval_s": repr(float(interval_s)),
             "tick_hz": str(os.sysconf("SC_CLK_TCK")),
@@ -476,12 +478,16 @@ def _streams(
                 if name == "process" and cells.get("@procs") == 1 and f.procs is not None:
                     tables.append(f.procs)
         before = f.readings
-    return {name: _columns(cells) for name, cells in rows.items()}, tables
+    alike = all(f.set_id == frames[0].set_id for f in frames)
+    return {
+        name: _columns(cells, alike and first.get(name) is not cells[0]) for name, cells in rows.items()
+    }, tables
 
 
-def _columns(rows: Sequence[Cells]) -> Columns:
+def _columns(rows: Sequence[Cells], alike: bool) -> Columns:
+    """`alike`: known to have the same keys in the same order."""
     keys = list(rows[0])
-    if all(list(r) == keys for r in rows):
+    if alike or all(list(r) == keys for r in rows):
         return dict(zip(keys, zip(*[r.values() for r in rows])))
     union = dict.fromkeys(chain.from_iterable(rows))
     return {k: [r.get(k, ABSENT) for r in rows] for k in union}

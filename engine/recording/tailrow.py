@@ -30,6 +30,7 @@ from dctop.engine.recording.schema import Damaged
 from dctop.probes.base import Process
 
 KEY_EVERY = 30
+_json = json.JSONEncoder(separators=(",", ":")).encode
 _HEAD = struct.Struct("<BII")
 _LIMIT = 1 << 62
 _CODES: dict[type, str] = {int: "i", float: "f", str: "s", type(None): "n"}
@@ -72,7 +73,6 @@ class TailCoder:
         self._bits: list[int] = []
         self._texts: tuple[str, ...] = ()
         self._table: Table | None = None
-        self._procs: ProcMap = {}
 
     def encode(self, set_id: int, cells: Sequence[Cell], table: Table | None) -> tuple[bool, bytes]:
         """(complete, payload). `table`: processes now; the same object as before if not read anew."""
@@ -100,11 +100,10 @@ class TailCoder:
         if shape.at["b"]:
             extra["b"] = shape.bigs(cells)
         if table is not self._table:
-            extra["p"] = None if table is None else diff_table(table, self._procs)
-            self._procs = {} if table is None else {p[:2]: p for p in table}
+            extra["p"] = None if table is None else diff_table(table, self._table or ())
             self._table = table
         self._ints, self._bits, self._texts = ints, bits, texts
-        text = json.dumps(extra, separators=(",", ":")).encode() if extra else b""
+        text = _json(extra).encode() if extra else b""
         return _HEAD.pack(0, len(ints), len(bits)) + int_lanes + bit_lanes + text
 
     def _complete(self, cells: Sequence[Cell], table: Table | None) -> bytes:
@@ -114,16 +113,15 @@ class TailCoder:
         self._bits = float_bits(shape.floats(cells))
         self._texts = shape.texts(cells)
         self._table = table
-        self._procs = {} if table is None else {p[:2]: p for p in table}
         extra = {
             "t": codes,
             "s": self._texts,
             "b": list(map(int, shape.bigs(cells))),
-            "p": None if table is None else diff_table(table, {}),
+            "p": None if table is None else diff_table(table, ()),
         }
         head = _HEAD.pack(1, len(self._ints), len(self._bits))
         lanes = pack_lanes(zigzag(self._ints)) + pack_lanes(self._bits)
-        return head + lanes + json.dumps(extra, separators=(",", ":")).encode()
+        return head + lanes + _json(extra).encode()
 
 
 def _code(value: Cell) -> str:

@@ -39,7 +39,9 @@ class Node:
         self.seq = 0
         self.mono = 50 * S
         self.wall = 1_790_000_000 * S
-        self.cores = [dict.fromkeys(("user", "system", "idle", "iowait", "irq", "steal"), 0) for _ in range(16)]
+        self.cores = [
+            dict.fromkeys(("user", "system", "idle", "iowait", "irq", "steal"), 0) for _ in range(16)
+        ]
         self.disks = [dict.fromkeys(("reads", "writes", "read_bytes", "write_bytes", "read_ms", "write_ms",
                                      "busy_ms"), 0) for _ in range(4)]  # fmt: skip
         self.nics = [dict.fromkeys(("rx_bytes", "tx_bytes", "rx_packets", "tx_packets"), 0) for _ in range(3)]
@@ -57,7 +59,9 @@ class Node:
         return Process(pid, pid * 7, 1, 1000, "user", name, line, "S", 0, rss, 4, 0, 0, 0, 0,
                        "/system.slice/x.service", None, None, None, None)  # fmt: skip
 
-    def _sample(self, probe: str, values: dict[str, Value], procs: tuple[Process, ...] | None = None) -> Sample:
+    def _sample(
+        self, probe: str, values: dict[str, Value], procs: tuple[Process, ...] | None = None
+    ) -> Sample:
         lag = self.r.randrange(20_000_000, 60_000_000)
         return Sample(probe, self.mono - lag, self.wall - lag + self.r.randrange(400), values, procs)
 
@@ -87,7 +91,12 @@ class Node:
         total = dict.fromkeys(self.cores[0], 0)
         for i, core in enumerate(self.cores):
             busy = r.randrange(0, 70) if i < 10 else 0
-            for name, d in (("user", busy), ("system", busy // 5), ("idle", 100 - busy), ("iowait", int(busy > 60))):
+            for name, d in (
+                ("user", busy),
+                ("system", busy // 5),
+                ("idle", 100 - busy),
+                ("iowait", int(busy > 60)),
+            ):
                 core[name] += d
             for name, n in core.items():
                 v[series(f"cpu.core.{name}_ticks", core=str(i))] = n
@@ -108,14 +117,25 @@ class Node:
                 self.psi[i] += self.r.randrange(0, 30_000)
             values[f"pressure.{res}.{kind}_us"] = self.psi[i]
             for w in (10, 60, 300):
-                values[f"pressure.{res}.{kind}_avg{w}_pct"] = self.r.randrange(0, 90) / 100 if i in (0, 4) else 0.0
+                values[f"pressure.{res}.{kind}_avg{w}_pct"] = (
+                    self.r.randrange(0, 90) / 100 if i in (0, 4) else 0.0
+                )
         return self._sample("pressure", values)
 
     def _memory(self) -> Sample:
         r = self.r
         values: dict[str, Value] = {"memory.total_bytes": 1 << 40, "memory.swap_total_bytes": 0,
                                     "memory.swap_free_bytes": 0, "memory.hugepages_total": 0}  # fmt: skip
-        for name in ("available", "free", "cached", "anon", "dirty", "mapped", "slab_reclaimable", "committed"):
+        for name in (
+            "available",
+            "free",
+            "cached",
+            "anon",
+            "dirty",
+            "mapped",
+            "slab_reclaimable",
+            "committed",
+        ):
             values[f"memory.{name}_bytes"] = (500 << 30) + r.randrange(0, 4000) * 4096
         self.counters[2] += r.randrange(0, 40)
         values["memory.major_faults"] = self.counters[2]
@@ -139,7 +159,12 @@ class Node:
         for i, nic in enumerate(self.nics):
             if i < 2:
                 n = self.r.randrange(10, 20_000)
-                for name, d in (("rx_bytes", n * 1400), ("tx_bytes", n * 90), ("rx_packets", n), ("tx_packets", n)):
+                for name, d in (
+                    ("rx_bytes", n * 1400),
+                    ("tx_bytes", n * 90),
+                    ("rx_packets", n),
+                    ("tx_packets", n),
+                ):
                     nic[name] += d
             for name, value in nic.items():
                 values[series(f"net.{name}", nic=f"eth{i}")] = value
@@ -168,7 +193,7 @@ class Node:
 
     def _processes(self) -> Sample:
         r = self.r
-        for i in r.sample(range(60), 14):
+        for i in r.sample(range(30), 14):
             p = self.procs[i]
             self.procs[i] = p._replace(
                 cpu_ticks=p.cpu_ticks + r.randrange(1, 100), state=r.choice("RSSS"),
@@ -240,8 +265,12 @@ def measure_seek(path: Path, tries: int = 60) -> tuple[float, list[float], list[
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hours", type=float, default=24.0, help="length of the file that is opened and sought in")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--hours", type=float, default=24.0, help="length of the file that is opened and sought in"
+    )
     parser.add_argument("--keep", type=Path, help="keep that file here")
     args = parser.parse_args()
     node = Node()

@@ -1,0 +1,190 @@
+"""`dctop record`: record this node without a screen, until it is stopped."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+import sys
+import threading
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from dctop.tui.commands import TABLE, CommandError
+
+if TYPE_CHECKING:
+    from dctop.engine.live import LiveEngine
+    from dctop.engine.recording.recorder import RecorderStatus
+
+NAME = "record"
+HELP = TABLE[NAME]
+
+OPEN_S = 10.0
+"""The file must be open after this."""
+PLAIN_S = 60.0
+"""Without a terminal a line is printed this often."""
+_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_WIPE = "\r\x1b[K"
+
+
+def span(text: str) -> float:
+    """Argument type: `90`, `90s`, `10m`, `1h30m`, `7d` -> seconds."""
+    from dctop.tui.dialogs.times import span_s
+
+    seconds = span_s(text)
+    if seconds is None or not 0 < seconds < 1e9:
+        raise ArgumentTypeError(f"{text!r} is not a time span (90s, 10m, 1h30m, 7d)")
+    return seconds
+
+
+def size(text: str) -> int:
+    """Argument type: `500M`, `2G`, `2GiB` -> bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if found is None or (n := int(float(found[1]) * _SIZES[found[2]])) < 1 << 20:
+        raise ArgumentTypeError(f"{text!r} is not a size of at least 1M (500M, 2G)")
+    return n
+
+
+def configure(parser: ArgumentParser) -> None:
+    from dctop.tui.cli import interval
+
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE",
+        help="where to (default: named by host and time, in dctop's state directory)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--interval", type=interval, default=1.0, metavar="S", help="seconds between frames (1)"
+    )
+    parser.add_argument("--duration", type=span, metavar="T", help="stop after 90s, 10m, 1h30m ...")
+    parser.add_argument(
+        "--durability", choices=("full", "relaxed"), default="full",
+        help="full: every second survives a power cut; relaxed: the last half minute may not",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-size", type=size, default=2 << 30, metavar="N", help="oldest frames go beyond this (2G)"
+    )
+    parser.add_argument(
+        "--max-age",
+        type=span,
+        default=7 * 86400.0,
+        metavar="T",
+        help="older frames go (7d); 30m: a flight recorder",
+    )
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+
+
+class _Stop:
+    """Set by a signal, or from the engine's thread when recording has failed."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.reason = "stopped"
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Under nohup SIGHUP is ignored, and must stay so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._caught)
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        self.reason = signal.Signals(number).name
+        self.event.set()
+
+
+def run(args: Namespace) -> int:
+    from dctop.engine.config import load
+    from dctop.engine.live import LiveEngine
+
+    config, problems = load(None)
+    for problem in problems:
+        print(f"dctop: {problem}", file=sys.stderr)
+    stop = _Stop()
+    engine = LiveEngine(interval_s=args.interval, thresholds=getattr(config, "rules", None) or {})
+    stop.install()
+    engine.start()
+    try:
+        # One tick first: then the host's name and boot are known, and go into the file.
+        while not engine.wait_ticks(1, 0.25) and not stop.event.is_set():
+            pass
+        path = _begin(engine, args)
+        return _watch(engine, args, stop, path)
+    finally:
+        engine.stop(stop.reason)
+
+
+def _begin(engine: LiveEngine, args: Namespace) -> Path:
+    try:
+        path = engine.start_recording(
+            args.output, durability=args.durability, max_bytes=args.max_size, max_age_s=args.max_age
+        )
+    except OSError as e:
+        raise CommandError(
+            f"{e.filename or 'the state directory'}: {e.strerror or e}; name a file with -o", 1
+        ) from None
+    recorder = engine.recorder
+    assert recorder is not None
+    if not recorder.wait_opened(OPEN_S):
+        raise CommandError(
+            recorder.status.error or f"{path} could not be opened: name another file with -o", 1
+        )
+    return path
+
+
+def _watch(engine: LiveEngine, args: Namespace, stop: _Stop, path: Path) -> int:
+    """Tell how it goes until it ends; the exit code."""
+    recorder = engine.recorder
+    assert recorder is not None
+    tty = sys.stdout.isatty() and not args.quiet
+    said = ""
+    began = told = time.monotonic()
+    if not args.quiet:
+        print(f"recording to {path}" + ("" if tty else "; stop with SIGINT or SIGTERM"), flush=True)
+    while not stop.event.wait(_pause(args.duration, began, args.interval)):
+        now = time.monotonic()
+        status = recorder.status
+        if status.state in ("failed", "stopped"):
+            break
+        if args.duration is not None and now - began >= args.duration:
+            stop.reason = "duration over"
+            break
+        if status.error and status.error != said:
+            print(f"{_WIPE if tty else ''}dctop: {status.error}", file=sys.stderr, flush=True)
+        said = status.error or ""
+        if tty:
+            print(f"{_WIPE}{_line(status, now - began)}", end="", flush=True)
+        elif not args.quiet and now - told >= PLAIN_S:
+            told = now
+            print(_line(status, now - began), flush=True)
+    engine.stop_recording(stop.reason)
+    status = recorder.status
+    if tty:
+        print(_WIPE, end="")
+    if status.state == "failed":
+        raise CommandError(status.error or "recording failed", 1)
+    if not args.quiet:
+        print(f"{path}: {_line(status, time.monotonic() - began)}, {stop.reason}", flush=True)
+    return 0
+
+
+def _pause(duration: float | None, began: float, interval_s: float) -> float:
+    if duration is None:
+        return max(1.0, interval_s)
+    return min(max(0.0, began + duration - time.monotonic()), max(1.0, interval_s))
+
+
+def _line(status: RecorderStatus, elapsed_s: float) -> str:
+    from dctop.tui.draw.units import iec
+
+    seconds = math.floor(elapsed_s)
+    clock = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    parts = [clock, iec(status.size_bytes)]
+    if status.bytes_per_hour is not None:
+        parts.append(f"{iec(status.bytes_per_hour)} an hour")
+    if status.lost_frames:
+        parts.append(f"{status.lost_frames} frames lost")
+    if status.state == "disk-full":
+        parts.append("DISK FULL, waiting")
+    return ", ".join(parts)
