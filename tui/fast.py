@@ -268,15 +268,18 @@ class FastScreen(Screen[None]):
             self._compositor = FastCompositor()
 
     def touch(self, widget: RowsWidget) -> None:
-        """Fast path only: `widget` has new rows. Several touches make one paint (`paint_now`)."""
+        """Fast path only: `widget` has new rows. Several touches make one paint: call `paint_now` after."""
         widget._repaint_regions.add(widget.size.region)
         self._dirty_widgets.add(widget)
-        self.check_idle()
 
     def paint_now(self) -> None:
         """Paint what was touched at once instead of on Textual's next frame timer (saves two wake-ups)."""
-        if self.fast and self.is_current and not self.app._batch_count and self._compositor.root is not None:
+        if not self.fast:
+            return
+        if self.is_current and not self.app._batch_count and self._compositor.root is not None:
             self._on_timer_update()
+        else:
+            self.check_idle()
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Whatever no widget covers is empty, in the theme's own background."""

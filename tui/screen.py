@@ -105,6 +105,7 @@ class NodeScreen(FastScreen):
         self.stalled_s = 0.0
         self._ribbon_row: Row | None = None
         self._footer_places: list[tuple[int, int, str]] = []
+        self._footer_made: tuple[object, Row, list[tuple[int, int, str]]] | None = None
         self._gpus = -1
         self._views: dict[tuple[bool, bool], View] = {}
         self._computed = ComputedLayout()
@@ -353,7 +354,11 @@ class NodeScreen(FastScreen):
             self._footer_places = []
             name = self.panes[filtering.pane].model.name
             return bars.filter_line(name, filtering.edit.spans(max(1, w - len(name) - 10)), w)
-        row, self._footer_places = bars.footer(self._hints(), w)
+        key = (w, self.state.focus, self.look)
+        if self._footer_made is None or self._footer_made[0] != key:
+            row, self._footer_places = bars.footer(self._hints(), w)
+            self._footer_made = (key, row, self._footer_places)
+        _, row, self._footer_places = self._footer_made
         return row
 
     def _hints(self) -> list[bars.Hint]:

@@ -22,11 +22,11 @@ def tree(w: int, h: int, gpus: int) -> Node:
     kind = size_class(w, h + 2)
     if kind == "s":
         return Split("column", (
-            Leaf("gpu", 0.6 if gpus else 0.01, least=min(gpu_rows, 6), most=gpu_rows),
-            Split("row", (Leaf("cpu"), Leaf("memory")), 1.1, least=4, most=9),
-            Split("row", (Leaf("network"), Leaf("disk")), 0.8, least=4, most=8),
-            Leaf("processes", 1.8, least=5),
-            Leaf("training", 0.5, least=3, most=6),
+            Leaf("gpu", 1.7 if gpus else 0.01, least=3, most=gpu_rows),
+            Split("row", (Leaf("cpu"), Leaf("memory")), 1.1, least=3, most=9),
+            Split("row", (Leaf("network"), Leaf("disk")), 0.9, least=3, most=8),
+            Leaf("processes", 1.5, least=4),
+            Leaf("training", 0.6, least=3, most=6),
         ))  # fmt: skip
     if kind == "m":
         return Split("column", (
@@ -57,11 +57,12 @@ def layout(body: Box, shown: Collection[str], gpus: int, wanted: Collection[str]
         return {}
     whole = tree(body.w, body.h, gpus)
     usual = set(keys_of(whole))
-    parts = [p for p in (prune(whole, shown),) if p is not None]
+    main = prune(whole, shown)
+    parts: list[Node] = list(main.parts) if isinstance(main, Split) else [main] if main else []
     roomy = body.h >= 3 * len(shown)
     parts += [Leaf(k, 0.8) for k in PRIORITY if k in shown and k not in usual and (roomy or k in wanted)]
     if not parts:
         parts = [Leaf(k) for k in PRIORITY if k in shown]
     order = sorted((k for k in PRIORITY if k in shown), key=lambda k: (k not in wanted, PRIORITY.index(k)))
-    fitting = fit_tree(parts[0] if len(parts) == 1 else Split("column", tuple(parts)), order, body.w, body.h)
+    fitting = fit_tree(Split("column", tuple(parts)), order, body.w, body.h)
     return {} if fitting is None else arrange(fitting, body)
