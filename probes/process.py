@@ -293,18 +293,21 @@ class ProcessProbe:
             if raw != e.raw and not self._changed(e, raw, now, changed):
                 lost.append(e)
             e.read_at = now
-        self._check(now, changed, lost)
+        self._lose(lost, now, changed)
+        self._lose(self._check(now, changed), now, changed)
+        if self._hot:
+            for name in [n for n, e in self._hot.items() if e.hot_until < now]:
+                del self._hot[name]
+        return changed
+
+    def _lose(self, lost: list[_Entry], now: float, changed: dict[str, _Entry]) -> None:
+        """Gone, or their pid is another's by now: then there is a new process of that number to take up."""
         for e in lost:
-            # Gone, or its pid is another's by now: then there is a new process of that number to take up.
             name = str(e.pid)
             if self._table.get(name) is e:
                 self._drop(name)
                 changed.pop(name, None)
                 self._admit(name, now, hot=True, maybe_thread=True)
-        if self._hot:
-            for name in [n for n, e in self._hot.items() if e.hot_until < now]:
-                del self._hot[name]
-        return changed
 
     def _open_sched(self, e: _Entry) -> None:
         """From now on ask schedstat first, where that is possible. The stat that goes with what it says now
@@ -315,8 +318,10 @@ class ProcessProbe:
                 fd = self._fds.open(f"{e.path}/schedstat", self._shed)
                 e.sched = self._first(fd, e, "sched_fd", _SCHED_SIZE)  # still _NONE if it may not be kept
 
-    def _check(self, now: float, changed: dict[str, _Entry], lost: list[_Entry]) -> None:
-        """Read the stat of children whose parent ended, and of some idle processes in rotation."""
+    def _check(self, now: float, changed: dict[str, _Entry]) -> list[_Entry]:
+        """Read the stat of children whose parent ended, and of some idle processes in rotation. Those that
+        are not the same process any more."""
+        lost: list[_Entry] = []
         orphaned, self._orphaned = self._orphaned, set()
         todo = [e for e in self._table.values() if e.row.ppid in orphaned] if orphaned else []
         if not self._unchecked:
@@ -334,6 +339,7 @@ class ProcessProbe:
             raw = read_some(f"{e.path}/stat", _STAT_SIZE)
             if raw is not None and raw != e.raw and not self._changed(e, raw, now, changed):
                 lost.append(e)
+        return lost
 
     def _changed(self, e: _Entry, raw: bytes, now: float, changed: dict[str, _Entry]) -> bool:
         """Take new content in; False where it is not the same process any more."""
