@@ -73,6 +73,7 @@ class GpuProbe:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.period_s = 1.0
+        self._period: float | None = None
         self._proc, self._sys = Path(proc), Path(sys)
         self._nvml = nvml
         self._now = now
@@ -87,6 +88,9 @@ class GpuProbe:
         if self._now() >= self._again:
             self._again = self._now() + RETRY_S
             self._enumerate()
+            # Without a GPU there is nothing to read in between: one wake-up each retry is enough.
+            self._period = self._period or self.period_s
+            self.period_s = self._period if self._gpus else max(RETRY_S, self._period)
         mono, wall = time.monotonic_ns(), time.time_ns()
         values: dict[str, Value] = {}
         problems: list[str] = []
