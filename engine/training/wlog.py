@@ -43,7 +43,7 @@ def number(value: int | float) -> str:
 def _template(layout: tuple[tuple[str, type], ...]) -> str:
     """The line of a step with such fields, to be filled with `%`: half the cost of field by field."""
     forms = {int: "%d", str: "%s"}
-    return '{"kind":"step",' + ",".join(f'"{key}":{forms.get(kind, "%.6g")}' for key, kind in layout) + "}\n"
+    return '{"kind":"step"' + "".join(f',"{key}":{forms.get(kind, "%.6g")}' for key, kind in layout) + "}\n"
 
 
 def encode_step(fields: Mapping[str, object]) -> bytes:
@@ -185,22 +185,25 @@ class RunLog:
 
     def flush(self) -> None:
         self._last_flush = time.monotonic()
-        if self._blocked:
-            if not self._space():
-                return
+        if not self._blocked:
+            try:
+                self._drain()
+            except OSError as error:
+                self._block(error)
+        elif self._space():
+            try:
+                self._drain()
+            except OSError:
+                return  # a quota, for one, that statvfs does not know of
             self._blocked = False
             make_reserve(self.directory, LOG_RESERVE)
-            lost = f", {self.steps_lost} steps were lost" if self.steps_lost else ""
-            self._add(encode_event("note", "run log: space again" + lost, None, {"lost": self.steps_lost}))
-        try:
-            self._drain()
-        except OSError as error:
-            self._block(error)
+            lost = f", {self.steps_lost:,} steps were lost" if self.steps_lost else ""
+            self.event("note", "run log: space again" + lost, None, lost=self.steps_lost)
 
     def close(self) -> None:
         self.flush()
         if self._blocked:
-            # Last chance for the events (why it ended); steps that never found space are counted lost.
+            # Last chance for the events (why it ended): the steps that found no space are given up.
             self._lines = [line for line in self._lines if not line.startswith(_STEP_PREFIX)]
             try:
                 self._drain()
@@ -272,7 +275,7 @@ class RunLog:
             room = os.fstatvfs(self._fd)
         except OSError:
             return False
-        return room.f_bavail * room.f_frsize >= self._waiting + 4 * LOG_RESERVE[1]
+        return room.f_bavail * room.f_frsize >= self._waiting + LOG_RESERVE[1]
 
     def _check_directory(self) -> None:
         """Raises RunDirectoryGone: a log nobody can ever read again is no log."""
