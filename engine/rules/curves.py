@@ -1,0 +1,254 @@
+"""Problem 4, the shape of the curves: chance level, plateau, overfitting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from dctop.engine.rules.base import (
+    CRITICAL,
+    INFO,
+    NOT_APPLICABLE,
+    WARNING,
+    Details,
+    Ev,
+    Needs,
+    Outcome,
+    Reading,
+    Rule,
+    RunRule,
+    num,
+    span,
+)
+from dctop.engine.rules.runwindow import RunWindow
+from dctop.engine.rules.window import median, theil_sen
+
+Remedies = list[str | tuple[str, Mapping[str, object]]]
+
+
+class ChanceLevel(RunRule):
+    """Accuracy of 100 steps < 1/C + 0.05 and their median loss > 0.97 ln C, after step 200. Verified: random
+    labels give loss 2.304, update ratio 4.6e-3 (normal) and gradient norm 0.2 instead of 3.6; healthy runs
+    never fire. Where classes are unequal, 1/C understates chance: the texts say so."""
+
+    id = "chance-level"
+    problem = "convergence"
+    kind = "state"
+    severities = "c"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "more": 0.05,
+        "loss_share": 0.97,
+        "after_step": 200.0,
+        "clear_more": 0.10,
+        "hold_s": 0.0,
+    }
+    source = "verified on random labels, 25 healthy runs"
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.active:
+            return NOT_APPLICABLE
+        classes, ln = run.classes, run.ln_classes
+        if classes is None or ln is None:
+            return Needs("classes")
+        if (run.step or 0) <= self.t["after_step"]:
+            return Needs("steps", f"{self.t['after_step']:g}")
+        right, loss = run.train("accuracy", 100), run.median("loss", 100)
+        if len(right) < 100 or loss is None:
+            return Needs("field", "accuracy")
+        accuracy = sum(right) / len(right)
+        chance = 1.0 / classes
+        if accuracy > chance + self.t["clear_more"]:
+            return ()
+        level = CRITICAL if accuracy < chance + self.t["more"] and loss > self.t["loss_share"] * ln else 0
+        return (
+            Reading(
+                run.id, level, False, lambda: self._details(run, accuracy, loss, chance, ln), step=run.step
+            ),
+        )
+
+    def _details(self, run: RunWindow, accuracy: float, loss: float, chance: float, ln: float) -> Details:
+        ratio, grad = run.median("update_ratio", 5, 1), run.median("grad_norm", 50, 1)
+        evidence = [
+            Ev("accuracy", round(100 * accuracy, 2), "%", f"< {100 * (chance + self.t['more']):.3g} %"),
+            Ev("chance", round(100 * chance, 2), "%"),
+            Ev("loss", loss, "", f"> {self.t['loss_share'] * ln:.3g}"),
+            Ev("ratio", ratio),
+            Ev("grad", grad),
+        ]
+        stuck = ratio is not None and ratio < 1e-4
+        facts = {"run": run.id, "accuracy": f"{100 * accuracy:.1f}", "chance": f"{100 * chance:.1f}",
+                 "loss": num(loss), "ln": num(ln), "ratio": num(ratio)}  # fmt: skip
+        return Details(evidence, facts, ["rate", "labels"] if stuck else ["labels", "overfit32"])
+
+
+class Plateau(RunRule):
+    """Theil-Sen slope of the loss over 200 steps (medians of 20) gains less than 1 % while L > 0.5 ln C:
+    warning. Or three evaluations in a row without a better accuracy by 0.001: a note, training is done or
+    stuck (EarlyStopping). Verified: fires on dead, far too slow and random-label runs only."""
+
+    id = "plateau"
+    problem = "convergence"
+    kind = "state"
+    severities = "iw"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "gain_pct": 1.0,
+        "clear_pct": 3.0,
+        "steps": 200.0,
+        "loss_share": 0.5,
+        "min_delta": 0.001,
+        "evals": 3.0,
+        "hold_s": 0.0,
+    }
+    source = "EarlyStopping; verified on 25 runs"
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.active:
+            return NOT_APPLICABLE
+        ln = run.ln_classes
+        if ln is None:
+            return Needs("classes")
+        n = int(self.t["steps"])
+        losses = run.train("loss", n)
+        if len(losses) < n:
+            return Needs("steps", str(n))
+        blocks = [median(losses[i : i + n // 10]) or 0.0 for i in range(0, n, n // 10)]
+        trend, middle = theil_sen(blocks, 1.0), median(losses)
+        if trend is None or not middle:
+            return ()
+        gain = -100.0 * trend.slope * len(blocks) / middle
+        level, clear = 0, gain > self.t["clear_pct"] or middle < self.t["loss_share"] * ln
+        if gain < self.t["gain_pct"] and middle > self.t["loss_share"] * ln:
+            level = WARNING
+        stale = self._stale(run.run.evals)
+        if not level and stale is not None:
+            level, clear = INFO, False
+        if not level and clear:
+            return ()
+        return (
+            Reading(run.id, level, clear, lambda: self._details(run, gain, middle, ln, stale), step=run.step),
+        )
+
+    def _stale(self, evals: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
+        """(best accuracy, evaluations since) where the last evaluations brought nothing."""
+        known = [a for e in evals if isinstance(a := e.get("accuracy"), (int, float))]
+        patience = int(self.t["evals"])
+        if len(known) <= patience:
+            return None
+        best = max(known[:-patience])
+        if max(known[-patience:]) < best + self.t["min_delta"]:
+            return best, len(known) - 1 - known.index(max(known))
+        return None
+
+    def _details(
+        self, run: RunWindow, gain: float, loss: float, ln: float, stale: tuple[float, int] | None
+    ) -> Details:
+        lr, ratio = run.median("lr", 1, 1), run.median("update_ratio", 5, 1)
+        evidence = [
+            Ev("gain", round(gain, 3), "%", f"< {self.t['gain_pct']:g} %"),
+            Ev("loss", loss, "", f"> {self.t['loss_share'] * ln:.3g}"),
+            Ev("best", None if stale is None else round(100 * stale[0], 2), "%"),
+            Ev("since", None if stale is None else stale[1], "evaluations", f">= {self.t['evals']:g}"),
+            Ev("lr", lr),
+            Ev("ratio", ratio),
+        ]
+        facts = {"run": run.id, "gain": num(gain), "loss": num(loss), "steps": f"{self.t['steps']:g}",
+                 "lr": num(lr), "lower": num(None if lr is None else lr / 10),
+                 "higher": num(None if lr is None or not ratio else lr * min(10.0, 3e-3 / ratio)),
+                 "left": span(run.run.eta_s)}  # fmt: skip
+        variant = "evals" if stale is not None else None
+        facts["since"] = num(None if stale is None else stale[1], 9)
+        facts["best"] = num(None if stale is None else 100 * stale[0])
+        if loss < self.t["loss_share"] * ln:
+            remedies: Remedies = ["stop", "lower"]
+        else:
+            remedies = ["raise", "lower"] if ratio is not None and ratio < 1e-3 else ["lower", "stop"]
+        return Details(evidence, facts, remedies, variant=variant)
+
+
+class Overfitting(RunRule):
+    """Validation loss above its best by 5 % for 2 evaluations while the training loss falls, and
+    (L_val - L_train) / L_train > 0.5. Verified on the handbook's own run: test loss is best at epoch 8
+    (0.246) and 0.303 at epoch 10. SageMaker's ratio 0.1 with patience 1 fires five epochs before the best."""
+
+    id = "overfitting"
+    problem = "convergence"
+    kind = "state"
+    severities = "w"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "above_pct": 5.0,
+        "evals": 2.0,
+        "gap": 0.5,
+        "clear_pct": 2.0,
+        "hold_s": 0.0,
+    }
+    source = "SageMaker Overfit; verified on Fashion-MNIST, fires at epoch 10"
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.active:
+            return NOT_APPLICABLE
+        points = [
+            (int(e.get("step") or 0), float(loss))
+            for e in run.run.evals
+            if isinstance(loss := e.get("loss"), (int, float)) and loss - loss == 0
+        ]
+        n = int(self.t["evals"])
+        if len(points) <= n:
+            return Needs("evals", str(n + 1))
+        best_step, best = min(points, key=lambda p: p[1])
+        above = [100.0 * (loss / best - 1.0) if best > 0 else 0.0 for _, loss in points[-n:]]
+        if above[-1] < self.t["clear_pct"]:
+            return ()
+        train = [self._train_loss(run, points[-k][0], points[-k - 1][0]) for k in (1, 2)]
+        if train[0] is None or train[1] is None:
+            return Needs("field", "loss")
+        gap = (points[-1][1] - train[0]) / train[0] if train[0] > 0 else 0.0
+        after_best = all(step > best_step for step, _ in points[-n:])
+        bad = after_best and min(above) > self.t["above_pct"] and train[0] < train[1] and gap > self.t["gap"]
+        level = WARNING if bad else 0
+        return (
+            Reading(
+                run.id, level, False,
+                lambda: self._details(run, points, best_step, best, train[0] or 0.0, gap), step=run.step,
+            ),
+        )  # fmt: skip
+
+    def _train_loss(self, run: RunWindow, step: int, before: int) -> float | None:
+        """Mean training loss up to an evaluation: of its epoch where that is logged, else of the steps since
+        the evaluation before."""
+        for e in reversed(run.events("epoch")):
+            loss = e.data.get("loss")
+            if e.step == step and isinstance(loss, (int, float)):
+                return float(loss)
+        steps, losses = run.column("step"), run.column("loss")
+        return median([v for s, v in zip(steps, losses) if before < s <= step and v - v == 0])
+
+    def _details(
+        self,
+        run: RunWindow,
+        points: list[tuple[int, float]],
+        best_step: int,
+        best: float,
+        train: float,
+        gap: float,
+    ) -> Details:
+        now = points[-1][1]
+        since = sum(step > best_step for step, _ in points)
+        evidence = [
+            Ev("val", now, "", f"> {best * (1 + self.t['above_pct'] / 100):.3g}"),
+            Ev("best", best),
+            Ev("best_step", best_step),
+            Ev("train", train),
+            Ev("gap", round(gap, 3), "", f"> {self.t['gap']:g}"),
+        ]
+        saved = [
+            e
+            for e in run.events("checkpoint")
+            if e.step is not None and e.step <= best_step and e.data.get("ok", True)
+        ]
+        facts = {"run": run.id, "now": num(now), "best": num(best), "at": num(best_step, 9), "since": since,
+                 "above": num(100 * (now / best - 1) if best else None),
+                 "path": str(saved[-1].data.get("path") or "best.pt") if saved else "checkpoints/best.pt"}  # fmt: skip
+        return Details(evidence, facts, ["restore", "regularise", "augment"])
+
+
+RULES: tuple[type[Rule], ...] = (ChanceLevel, Plateau, Overfitting)

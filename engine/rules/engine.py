@@ -1,0 +1,442 @@
+"""The rule engine: asks the rules, runs their machines, names roots, keeps the list of alerts.
+
+One code for a live node, a replay and `dctop check FILE`. It knows no clock: everything is judged by the
+times inside snapshots and run logs, so the same input gives the same alerts, ids included.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
+
+from dctop.engine.metrics.source import Source
+from dctop.engine.rules.alert import Alert
+from dctop.engine.rules.base import (
+    PROBLEMS,
+    RESOURCES,
+    Item,
+    Needs,
+    NodeRule,
+    Occurrence,
+    Outcome,
+    Reading,
+    Rule,
+    RunRule,
+)
+from dctop.engine.rules.registry import make_rules
+from dctop.engine.rules.runwindow import RunWindow
+from dctop.engine.rules.suppress import find_root
+from dctop.engine.rules.texts import needs
+from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
+from dctop.engine.rules.window import ACTIVE, Window
+from dctop.engine.training.runstate import RunState
+from dctop.probes.base import Sample
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Status = Literal["well", "suspect", "firing", "unknown"]
+_NO_RUN = Needs("run")
+_NOT_YET = Needs("reading")
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What the engine remembers of one rule."""
+
+    rule: Rule
+    items: tuple[Item, ...] = ()
+    """Its latest answer (a run rule's answers are in the run's entry)."""
+    unknown: Needs | None = _NOT_YET
+    samples: tuple[Sample | None, ...] | None = None
+    """Of its probes, as of that answer."""
+    tracks: dict[str, Track] = field(default_factory=dict)
+    failed: str | None = None
+    """What was logged last, so that it is logged once."""
+    fault: Needs | None = None
+    """Of a rule whose texts do not fit what it found: told until the engine is made anew."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What the engine remembers of one run."""
+
+    window: RunWindow
+    mark: tuple[object, ...] = ()
+    items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
+    unknown: dict[str, Needs] = field(default_factory=dict)
+    settling: bool = False
+    """It has ended, and some of its states have yet to clear."""
+
+
+class RuleEngine:
+    """Judges a `Source` tick by tick.
+
+    `lang`: language of the texts (`en`, `zh`). `thresholds`: rule id -> threshold name -> value, over the
+    rules' own; names no rule knows are in `unknown_thresholds`. `tick` belongs to one thread; everything
+    else may be called from any.
+    """
+
+    def __init__(
+        self,
+        lang: str = "en",
+        thresholds: Mapping[str, Mapping[str, float]] | None = None,
+        rules: Sequence[Rule] | None = None,
+    ) -> None:
+        self.lang = lang
+        self._thresholds = thresholds or {}
+        self._given = rules
+        self._lock = threading.RLock()
+        self._reset()
+
+    def reset(self) -> None:
+        """Forget everything: before an unrelated moment (a seek, another recording)."""
+        with self._lock:
+            self._reset()
+
+    def _reset(self) -> None:
+        rules = list(self._given) if self._given is not None else make_rules(self._thresholds)
+        self.unknown_thresholds = unknown_thresholds(rules, self._thresholds)
+        self._node = [_Slot(r) for r in rules if isinstance(r, NodeRule)]
+        self._per_run = [_Slot(r, unknown=_NO_RUN) for r in rules if isinstance(r, RunRule)]
+        self._slots = {s.rule.id: s for s in (*self._node, *self._per_run)}
+        self._window = Window()
+        self._runs: dict[str, _Run] = {}
+        self._ids = Ids()
+        self._now = Moment(0, 0)
+        self._seq: int | None = None
+        self._dirty = True
+        self._muted = False
+        self._alerts: tuple[Alert, ...] = ()
+        self._counts = (0, 0, 0)
+        self._status: dict[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
+
+    # -- what it says -------------------------------------------------------------------------------
+
+    def alerts(self) -> tuple[Alert, ...]:
+        """Open ones, then those closed within the last hour; gravest, then newest first."""
+        return self._alerts
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """(critical, warning, info) that are open, no symptom of another and not muted."""
+        return self._counts
+
+    def problem_status(self) -> Mapping[str, Status]:
+        """For each of the five problems and four resources: firing, suspect (something pending, or worth a
+        note), well, or unknown (no rule about it could be judged)."""
+        return self._status
+
+    def not_checked(self) -> tuple[tuple[str, str], ...]:
+        """(rule id, what it needs) of every rule that abstains."""
+        with self._lock:
+            lacking = ((s.rule.id, s.fault or s.unknown) for s in self._slots.values())
+            return tuple((rule, needs(self.lang, what)) for rule, what in lacking if what is not None)
+
+    # -- what the user says -------------------------------------------------------------------------
+
+    def ack(self, alert_id: int) -> bool:
+        """Seen: ends an event, marks a state (which ends when it clears). False: no such open alert."""
+        with self._lock:
+            track = self._track(alert_id)
+            if track is None or track.alert is None or not track.open:
+                return False
+            track.alert = replace(track.alert, acked=True)
+            if track.alert.kind == "event":
+                track.close(self._now)
+            self._publish()
+            return True
+
+    def mute(self, alert_id: int, wall_ns_until: int) -> bool:
+        """Not counted until then (0: at once again). False: no such alert."""
+        with self._lock:
+            track = self._track(alert_id)
+            if track is None or track.alert is None:
+                return False
+            track.alert = replace(track.alert, muted_until_ns=wall_ns_until or None)
+            self._publish()
+            return True
+
+    def _track(self, alert_id: int) -> Track | None:
+        return next((t for t in self._all_tracks() if t.alert is not None and t.alert.id == alert_id), None)
+
+    def _all_tracks(self) -> Iterator[Track]:
+        for slot in self._slots.values():
+            yield from slot.tracks.values()
+
+    # -- a tick -------------------------------------------------------------------------------------
+
+    def tick(self, source: Source) -> None:
+        """Judge the source's current moment. The same moment twice is judged once; a moment before the
+        last one (a seek back, a reboot) starts anew."""
+        snap = source.snapshot()
+        if snap is None:
+            return
+        frame = snap.frame
+        with self._lock:
+            if frame.mono_ns == self._now.mono_ns and frame.seq == self._seq:
+                return
+            if frame.mono_ns < self._now.mono_ns:
+                self._reset()
+            self._now = Moment(frame.mono_ns, frame.wall_ns)
+            self._seq = frame.seq
+            w = self._window
+            w.bind(source, snap)
+            for slot in self._node:
+                self._node_rule(slot, w)
+            self._judge_runs(w)
+            self._forget_old()
+            if self._dirty or self._muted:
+                self._explain()
+                self._publish()
+            self._status = self._problem_status()
+
+    def _node_rule(self, slot: _Slot, w: Window) -> None:
+        rule = slot.rule
+        assert isinstance(rule, NodeRule)
+        missing = next((p for p in rule.probes if not w.has(p)), None)
+        if missing is not None:
+            slot.samples = None
+            self._abstain(slot, Needs("probe", missing))
+            return
+        samples = tuple(map(w.frame.samples.get, rule.probes))
+        before = slot.samples
+        if not rule.always and before is not None and _same(before, samples):
+            if slot.tracks and slot.unknown is None:
+                self._settle(slot, slot.items, None)
+            return
+        slot.samples = samples
+        outcome = self._ask(slot, rule.judge, w)
+        if isinstance(outcome, Needs):
+            self._abstain(slot, outcome)
+            return
+        slot.unknown = None
+        slot.items = tuple(outcome)
+        if slot.items or slot.tracks:
+            self._settle(slot, slot.items, None)
+
+    def _ask(self, slot: _Slot, judge: Callable[[T], Outcome], argument: T) -> tuple[Item, ...] | Needs:
+        """A rule that fails is unknown, and stops no other."""
+        try:
+            outcome = judge(argument)
+            return outcome if isinstance(outcome, Needs) else tuple(outcome)
+        except Exception as e:
+            text = f"{type(e).__name__}: {e}"
+            if slot.failed != text:
+                slot.failed = text
+                log.exception("rule %s failed", slot.rule.id)
+            return Needs("fault", " ".join(text.split()))
+
+    def _abstain(self, slot: _Slot, why: Needs, entity: str | None = None) -> None:
+        if entity is None:
+            slot.unknown, slot.items = why, ()
+        for track in slot.tracks.values():
+            if entity is None or track.entity == entity:
+                self._dirty |= track.read(Reading(track.entity, -1, False), self._now, self.lang, self._ids)
+
+    def _settle(self, slot: _Slot, items: Sequence[Item], entity: str | None) -> None:
+        """Run the machines of what was seen, and of what was not seen any more (which is well or gone).
+
+        `entity`: the answer is about this one only.
+        """
+        now, tracks = self._now, slot.tracks
+        seen: set[str] = set()
+        for item in items:
+            track = tracks.get(item.entity)
+            if isinstance(item, Reading):
+                seen.add(item.entity)
+                if track is None:
+                    if item.level <= 0:
+                        continue
+                    track = tracks[item.entity] = Track(slot.rule, item.entity)
+                self._guard(slot, track, item)
+            else:
+                if track is None:
+                    track = tracks[item.entity] = Track(slot.rule, item.entity)
+                self._guard(slot, track, item)
+        for name in [n for n in tracks if n not in seen and (entity is None or n == entity)]:
+            track = tracks[name]
+            if track.machine.state != "ok":
+                self._dirty |= track.read(Reading(name, 0, True), now, self.lang, self._ids)
+            if track.idle and not track.event.open:
+                del tracks[name]
+
+    def _guard(self, slot: _Slot, track: Track, item: Item) -> None:
+        """Take one item; texts that do not fit their details are the rule's fault, not the engine's."""
+        try:
+            if isinstance(item, Occurrence):
+                self._dirty |= track.happened(item, self._now, self.lang, self._ids)
+            else:
+                self._dirty |= track.read(item, self._now, self.lang, self._ids)
+        except Exception as e:
+            text = " ".join(f"{type(e).__name__}: {e}".split())
+            slot.fault = Needs("fault", text)
+            if slot.failed != text:
+                slot.failed = text
+                log.exception("rule %s failed at %s", slot.rule.id, track.entity)
+
+    # -- runs ---------------------------------------------------------------------------------------
+
+    def _judge_runs(self, w: Window) -> None:
+        current = w.runs
+        active = False
+        for run in current:
+            known = self._runs.get(run.id)
+            if known is None:
+                known = self._runs[run.id] = _Run(RunWindow(w))
+            mark = (run.seq, run.status, len(run.events), run.step)
+            changed = mark != known.mark
+            live = run.status in ACTIVE
+            active |= live
+            if changed:
+                known.mark = mark
+                known.window.bind(run)
+            if changed or live or known.settling:
+                self._run_rules(known, run, changed, live)
+        if len(self._runs) > len(current):
+            ids = {r.id for r in current}
+            for gone in [i for i in self._runs if i not in ids]:
+                self._run_gone(gone)
+        for slot in self._per_run:
+            slot.unknown = self._run_unknown(slot.rule.id, active)
+        if any(s.tracks for s in self._slots.values()):
+            self._restarted(current)
+
+    def _run_rules(self, known: _Run, run: RunState, changed: bool, live: bool) -> None:
+        for slot in self._per_run:
+            rule = slot.rule
+            assert isinstance(rule, RunRule)
+            judged = live or rule.after_end
+            if not judged:
+                known.unknown.pop(rule.id, None)
+                known.items.pop(rule.id, None)
+                if run.id in slot.tracks:
+                    self._settle(slot, (), run.id)
+                continue
+            if changed or rule.every_tick:
+                missing = next((p for p in rule.probes if not known.window.node.has(p)), None)
+                outcome = (
+                    Needs("probe", missing) if missing else self._ask(slot, rule.judge, known.window)
+                )  # fmt: skip
+                if isinstance(outcome, Needs):
+                    known.unknown[rule.id] = outcome
+                    known.items.pop(rule.id, None)
+                    self._abstain(slot, outcome, run.id)
+                    continue
+                known.unknown.pop(rule.id, None)
+                known.items[rule.id] = tuple(i for i in outcome if isinstance(i, Reading))
+                if outcome or run.id in slot.tracks:
+                    self._settle(slot, tuple(outcome), run.id)
+            elif run.id in slot.tracks and rule.id not in known.unknown:
+                self._settle(slot, known.items.get(rule.id, ()), run.id)
+        if not live:
+            known.items.clear()
+            tracks = [s.tracks[run.id] for s in self._per_run if run.id in s.tracks]
+            known.settling = any(t.machine.state != "ok" for t in tracks)
+
+    def _run_gone(self, run_id: str) -> None:
+        """No longer listed: its states end, its events stay until acknowledged."""
+        del self._runs[run_id]
+        for slot in self._per_run:
+            assert isinstance(slot.rule, RunRule)
+            slot.rule.forget(run_id)
+            track = slot.tracks.get(run_id)
+            if track is not None and track.machine.state != "ok":
+                if track.open:
+                    track.close(self._now)
+                    self._dirty = True
+                del slot.tracks[run_id]
+
+    def _run_unknown(self, rule_id: str, active: bool) -> Needs | None:
+        if not active:
+            return _NO_RUN
+        return next((r.unknown[rule_id] for r in self._runs.values() if rule_id in r.unknown), None)
+
+    def _restarted(self, runs: Sequence[RunState]) -> None:
+        """Events of a run end when its worker was started again: a later run of the same workload, or one
+        that was made from it."""
+        for track in self._all_tracks():
+            alert = track.alert
+            if alert is None or alert.kind != "event" or not alert.open or track.entity not in self._runs:
+                continue
+            old = self._runs[track.entity].window.run
+            if any(_replaces(new, old) for new in runs):
+                track.close(self._now)
+                self._dirty = True
+
+    # -- the list -----------------------------------------------------------------------------------
+
+    def _forget_old(self) -> None:
+        for slot in self._slots.values():
+            if not slot.tracks:
+                continue
+            for name in [n for n, t in slot.tracks.items() if t.expired(self._now)]:
+                # The keys of an event stay with its track: drop it only when nothing can repeat it.
+                if slot.tracks[name].machine.state == "ok":
+                    slot.tracks[name].alert = None
+                    slot.tracks[name].closed_mono_ns = None
+                    self._dirty = True
+
+    def _explain(self) -> None:
+        """Name the root of every symptom."""
+        tracks = [t for t in self._all_tracks() if t.open]
+        alerts = [t.alert for t in tracks if t.alert is not None]
+        places = {t.alert.id: t.place for t in tracks if t.alert is not None and t.place is not None}
+        for track in tracks:
+            assert track.alert is not None
+            track.suppress(find_root(track.alert, alerts, self._runs.keys(), places))
+
+    def _publish(self) -> None:
+        alerts = [t.alert for t in self._all_tracks() if t.alert is not None]
+        self._alerts = in_order(alerts)
+        counts = {"critical": 0, "warning": 0, "info": 0}
+        self._muted = False
+        for a in alerts:
+            muted = a.muted_until_ns is not None and a.muted_until_ns > self._now.wall_ns
+            self._muted |= muted
+            if a.open and a.suppressed_by is None and not muted:
+                counts[a.severity] += 1
+        self._counts = (counts["critical"], counts["warning"], counts["info"])
+        self._dirty = False
+
+    def _problem_status(self) -> dict[str, Status]:
+        status: dict[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
+        for slot in self._slots.values():
+            problem = slot.rule.problem
+            if slot.unknown is None and status[problem] == "unknown":
+                status[problem] = "well"
+            for track in slot.tracks.values():
+                a = track.alert
+                if a is not None and a.open and a.suppressed_by is None and a.severity != "info":
+                    status[problem] = "firing"
+                elif (track.pending or track.open) and status[problem] != "firing":
+                    status[problem] = "suspect"
+        return status
+
+
+def _same(a: tuple[Sample | None, ...], b: tuple[Sample | None, ...]) -> bool:
+    return all(x is y for x, y in zip(a, b, strict=True))
+
+
+def _replaces(new: RunState, old: RunState) -> bool:
+    if new.id == old.id or old.ended_wall_ns is None or new.started_wall_ns <= old.ended_wall_ns:
+        return False
+    if new.config.get("parent") == old.id or new.workload == old.workload:
+        return True
+    resumed = new.config.get("resume_from")
+    return isinstance(resumed, str) and resumed.startswith(old.directory.rstrip("/") + "/")
+
+
+def unknown_thresholds(
+    rules: Sequence[Rule], thresholds: Mapping[str, Mapping[str, float]]
+) -> tuple[str, ...]:
+    """`rule.threshold` names that no rule knows, for the user to mend."""
+    known = {r.id: r.thresholds for r in rules}
+    return tuple(
+        f"{rule}.{name}"
+        for rule, values in thresholds.items()
+        for name in values
+        if name not in known.get(rule, {})
+    )

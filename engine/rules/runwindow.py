@@ -1,0 +1,210 @@
+"""The read-only window through which rules see one training run.
+
+Mode gate: step rules see only steps of mode `train`. Warm-up: the first 20 steps and 10 s after a start or
+resume are left out, and the first step of every epoch (it waits for the loader). Windows are counted in
+steps; where batch size matters the rules count samples (RULES 6.3: steps give false alarms at small
+batches).
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dctop.engine.rules.window import ACTIVE, NS, finite, median
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.window import Window
+    from dctop.engine.training.runstate import RunEvent, RunState
+
+WARMUP_STEPS = 20
+WARMUP_NS = 10 * NS
+TAIL = 512
+"""Steps back that window rules may look: the reader never thins the newest 2,000."""
+_EMPTY: array[float] = array("d")
+
+
+class RunWindow:
+    """One run at one tick. Lives as long as the run is known; the engine binds it anew when it changed."""
+
+    def __init__(self, node: Window) -> None:
+        self.node = node
+        self.run: RunState
+        self.new_events: Sequence[RunEvent] = ()
+        """Events since the previous binding, oldest first."""
+        self.first_bound_wall_ns = 0
+        self.changed_mono_ns = 0
+        """When the engine last saw something new of this run."""
+        self.seen_active = False
+        self._last_event: tuple[int, str, int | None, str] | None = None
+        self._train_begin: int | None = None
+        self._cache: dict[str, list[float]] = {}
+        self._rows: list[int] | None = None
+
+    def bind(self, run: RunState) -> None:
+        if not self.first_bound_wall_ns:
+            self.first_bound_wall_ns = self.node.wall_ns
+        self.run = run
+        self.changed_mono_ns = self.node.mono_ns
+        self.seen_active = self.seen_active or run.status in ACTIVE
+        self.new_events = self._unseen(run.events)
+        self._cache.clear()
+        self._rows = None
+
+    def _unseen(self, events: Sequence[RunEvent]) -> list[RunEvent]:
+        """By value and from the end: old events are dropped from long logs, and a replay makes new objects."""
+        last, found = self._last_event, []
+        for e in reversed(events):
+            mark = (e.wall_ns, e.kind, e.step, e.text)
+            if last is not None and (mark == last or e.wall_ns < last[0]):
+                break
+            found.append(e)
+        if found:
+            self._last_event = (found[0].wall_ns, found[0].kind, found[0].step, found[0].text)
+        found.reverse()
+        return found
+
+    # -- facts --------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return self.run.id
+
+    @property
+    def active(self) -> bool:
+        return self.run.status in ACTIVE
+
+    @property
+    def training(self) -> bool:
+        """In the mode in which steps are judged."""
+        return self.active and self.run.mode in ("train", None)
+
+    def config(self, *path: str) -> Any:
+        """A value of run.json, e.g. `config("config", "workers")`; None if absent."""
+        value: Any = self.run.config
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+    @property
+    def workers(self) -> int | None:
+        value = self.config("config", "workers")
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, where the loss is the cross-entropy of a classification."""
+        loss = self.config("config", "loss")
+        if isinstance(loss, str) and loss != "cross-entropy":
+            return None
+        names = self.config("data", "classes")
+        if isinstance(names, Sequence) and not isinstance(names, str) and len(names) > 1:
+            return len(names)
+        for e in self.run.evals:
+            recall = e.get("recall")
+            if isinstance(recall, Sequence) and len(recall) > 1:
+                return len(recall)
+        return None
+
+    @property
+    def ln_classes(self) -> float | None:
+        """LN: the loss of a model that knows nothing."""
+        return None if self.classes is None else math.log(self.classes)
+
+    @property
+    def resumed(self) -> bool:
+        return bool(self.config("resume_from")) or any(
+            e.kind == "note" and e.text.startswith("resumed") for e in self.run.events[:20]
+        )
+
+    @property
+    def on_cpu(self) -> bool:
+        device = self.run.device or self.config("device", "chosen")
+        return not isinstance(device, str) or "cuda" not in device.lower()
+
+    def events(self, kind: str) -> list[RunEvent]:
+        return [e for e in self.run.events if e.kind == kind]
+
+    # -- steps --------------------------------------------------------------------------------------
+
+    def column(self, name: str) -> array[float]:
+        """All kept steps of a field, oldest first."""
+        return self.run.columns.get(name, _EMPTY)
+
+    @property
+    def step(self) -> int | None:
+        return self.run.step
+
+    def train_begin(self) -> int | None:
+        """The first step to be judged; None while the run warms up."""
+        if self._train_begin is None:
+            self._train_begin = self._find_begin()
+        return self._train_begin
+
+    def _find_begin(self) -> int | None:
+        modes = [e for e in self.run.events if e.kind == "mode"]
+        if modes:
+            return next((1 + (e.step or 0) for e in modes if _mode(e) == "train"), None)
+        steps, walls = self.column("step"), self.column("wall_ns")
+        if len(steps) <= WARMUP_STEPS:
+            return None
+        at = bisect_right(walls, walls[0] + WARMUP_NS)
+        at = max(at, WARMUP_STEPS)
+        return int(steps[at]) if at < len(steps) else None
+
+    def rows(self) -> list[int]:
+        """Indices of the newest at most 512 kept steps to be judged: train mode, no first step of an epoch."""
+        if self._rows is not None:
+            return self._rows
+        begin = self.train_begin()
+        steps, epochs = self.column("step"), self.column("epoch")
+        n = len(steps)
+        if begin is None or not n:
+            self._rows = []
+            return self._rows
+        first = max(0, n - TAIL)
+        while first < n and steps[first] < begin:
+            first += 1
+        per_epoch = self.config("steps_per_epoch")
+        if isinstance(per_epoch, int) and per_epoch > 1:
+            self._rows = [i for i in range(first, n) if steps[i] % per_epoch != 1]
+        elif len(epochs) == n and per_epoch != 1:
+            self._rows = [i for i in range(first, n) if i == 0 or not epochs[i] > epochs[i - 1]]
+        else:
+            self._rows = list(range(first, n))
+        return self._rows
+
+    def train(self, name: str, n: int | None = None) -> list[float]:
+        """The newest `n` known values of a field among judged steps, oldest first."""
+        values = self._cache.get(name)
+        if values is None:
+            column = self.column(name)
+            size = len(column)
+            values = finite(column[i] for i in self.rows() if i < size)
+            self._cache[name] = values
+        return values if n is None else values[-n:]
+
+    def median(self, name: str, n: int = 50, least: int | None = None) -> float | None:
+        """Median of the newest `n`; None with fewer than `least` (default: `n`) known."""
+        values = self.train(name, n)
+        return median(values) if len(values) >= (n if least is None else least) else None
+
+    @property
+    def batch(self) -> int | None:
+        """Samples a step: the usual number, else what was asked for."""
+        usual = median(self.train("samples", 50))
+        if usual:
+            return round(usual)
+        asked = self.config("config", "batch_size")
+        return asked if isinstance(asked, int) and asked > 0 else None
+
+    def since(self, step: float) -> int:
+        """Index of the first kept step after `step`."""
+        return bisect_right(self.column("step"), step)
+
+
+def _mode(e: RunEvent) -> str:
+    return str(e.data.get("mode") or e.text)

@@ -1,0 +1,105 @@
+"""Which alert is the cause and which the symptom. A symptom stays visible under its root, uncounted.
+
+The table is RULES.md 1.0; a `*` at the end of an id stands for any ending. A root explains a symptom at the
+same entity, and one at the node (a disk, the memory, the CPU) explains symptoms of every run. Between two
+runs nothing is explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+
+from dctop.engine.rules.alert import Alert
+from dctop.engine.rules.base import NODE
+
+CONVERGENCE = (
+    "loss-diverging", "loss-spike", "grad-exploding", "grad-vanishing", "early-divergence",
+    "init-loss-mismatch", "chance-level", "plateau", "overfitting", "underfitting", "lr-too-low",
+    "lr-could-rise", "slow-convergence", "loss-oscillation", "dead-relu",
+)  # fmt: skip
+ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("xid", ("training-stalled", "worker-crashed", "worker-sigkilled", "oom-cuda")),
+    ("gpu-lost", ("gpu-*", "xid")),
+    ("oom-*", ("worker-crashed", "worker-sigkilled", "loader-worker-died", "psi-memory", "swap-thrash",
+               "host-mem-low", "container-mem-near-limit")),
+    ("loader-worker-died", ("worker-crashed",)),
+    ("shm-exhausted", ("worker-crashed", "loader-worker-died")),
+    ("gpu-throttle-*", ("throughput-regression", "gpu-underutilised")),
+    ("cpu-throttled-cgroup", ("input-bound", "throughput-regression", "cpu-contended")),
+    ("cpu-steal", ("cpu-contended", "throughput-regression")),
+    ("cpu-contended", ("input-bound", "throughput-regression")),
+    ("disk-fill", ("checkpoint-failed", "run-log-blocked")),
+    ("inode-fill", ("checkpoint-failed", "run-log-blocked")),
+    ("fs-readonly", ("checkpoint-failed", "run-log-blocked")),
+    ("fs-hung", ("training-stalled", "iowait", "psi-io")),
+    ("disk-latency", ("input-bound", "psi-io", "iowait")),
+    ("disk-util", ("psi-io", "iowait")),
+    ("disk-bound", ("input-bound",)),
+    ("psi-io", ("iowait", "input-bound")),
+    ("host-mem-leak", ("host-mem-low", "container-mem-near-limit", "psi-memory", "swap-thrash")),
+    ("swap-thrash", ("psi-memory", "throughput-regression", "cpu-contended")),
+    ("kernel-hung", ("fs-hung", "training-stalled")),
+    ("link-down-slow", ("nic-errors", "nic-saturated", "tcp-retrans")),
+    ("nic-errors", ("tcp-retrans",)),
+    ("input-bound", ("gpu-underutilised", "throughput-regression")),
+    ("loss-nonfinite", (*CONVERGENCE, "worker-crashed")),
+    ("init-loss-mismatch", ("early-divergence", "loss-diverging")),
+    ("early-divergence", ("loss-diverging", "loss-spike", "grad-exploding")),
+    ("dead-relu", ("lr-too-low", "chance-level")),
+    ("chance-level", ("plateau",)),
+    ("loss-diverging", ("loss-spike", "grad-exploding", "plateau")),
+    ("preprocess-mismatch", ("eval-accuracy-drop", "prediction-drift")),
+    ("training-stalled", ("throughput-regression",)),
+)  # fmt: skip
+"""(root, its symptoms), gravest root first: the first that is open names the symptom's cause."""
+
+
+@cache
+def roots_of(symptom: str) -> tuple[str, ...]:
+    """Patterns of the rules that may be this one's cause."""
+    return tuple(root for root, symptoms in ROOTS if any(fnmatchcase(symptom, s) for s in symptoms))
+
+
+NEAR_NS = 300 * 10**9
+"""An event elsewhere on the node explains only what began within five minutes of it."""
+
+
+def explains(
+    root: Alert, symptom: Alert, run_ids: Collection[str], places: Mapping[int, str] | None = None
+) -> bool:
+    """Whether `root` may stand for `symptom`.
+
+    `places`: alert id -> mount it is about, where one is known: a full disk explains only what lies on it.
+    An Xid that merely notes something explains no death.
+    """
+    if root is symptom or (root.rule == "xid" and root.severity != "critical"):
+        return False
+    if root.entity == symptom.entity:
+        return True
+    a, b = root.entity in run_ids, symptom.entity in run_ids
+    if a and b:
+        return False
+    if not a and not b and NODE not in (root.entity, symptom.entity):
+        return False
+    place = None if places is None else places.get(symptom.id)
+    if place is not None and root.entity.startswith("/") and place != root.entity:
+        return False
+    if root.kind == "event":
+        return abs(symptom.opened_wall_ns - root.updated_wall_ns) <= NEAR_NS
+    return True
+
+
+def find_root(
+    symptom: Alert,
+    open_alerts: Sequence[Alert],
+    run_ids: Collection[str],
+    places: Mapping[int, str] | None = None,
+) -> str | None:
+    """Rule id of the open alert that explains `symptom`, else None."""
+    for pattern in roots_of(symptom.rule):
+        for root in open_alerts:
+            if fnmatchcase(root.rule, pattern) and explains(root, symptom, run_ids, places):
+                return root.rule
+    return None

@@ -1,0 +1,139 @@
+"""The texts' form and how an alert gets its words. One catalogue a language: texts_en.py, texts_zh.py.
+
+A text is a format string; its fields are `Details.facts` and, for remedies, what the rule computed. Both
+catalogues must have the same rules, the same keys and the same fields (a test holds them to it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from string import Formatter
+
+from dctop.engine.rules.alert import Evidence, Remedy
+from dctop.engine.rules.base import Details, Needs, Rule
+
+LANGUAGES = ("en", "zh")
+
+
+@dataclass(frozen=True, slots=True)
+class RemedyText:
+    """What to do, the computed quantity, the predicted effect, a command to copy."""
+
+    text: str
+    quantity: str | None = None
+    effect: str | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleText:
+    """Everything a rule says in one language. `condition` and `traps` explain it in `dctop rules`."""
+
+    title: str
+    why: str
+    evidence: Mapping[str, str]
+    remedies: Mapping[str, RemedyText]
+    condition: str
+    traps: str
+    ruled_out: Mapping[str, str] = field(default_factory=dict)
+    cost: Mapping[str, str] = field(default_factory=dict)
+    variants: Mapping[str, str] = field(default_factory=dict)
+    """Other titles and reasons: `title.NAME`, `why.NAME`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """One language."""
+
+    rules: Mapping[str, RuleText]
+    needs: Mapping[str, str]
+    words: Mapping[str, str]
+    """Words the commands print around the texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An alert's texts."""
+
+    title: str
+    why: str
+    evidence: tuple[Evidence, ...]
+    remedies: tuple[Remedy, ...]
+    ruled_out: tuple[str, ...]
+    cost: str | None
+
+
+@cache
+def catalogue(lang: str) -> Catalogue:
+    """`en` or `zh` (also `zh_CN.UTF-8` and the like); anything else: English."""
+    if lang.lower().startswith("zh"):
+        from dctop.engine.rules.texts_zh import CATALOGUE
+    else:
+        from dctop.engine.rules.texts_en import CATALOGUE
+    return CATALOGUE
+
+
+def words(lang: str, rule: Rule, d: Details) -> Words:
+    """Raises KeyError where the rule's details lack a field or key of its texts: a fault of the rule."""
+    text = catalogue(lang).rules[rule.id]
+    facts = d.facts
+    remedies = []
+    for item in d.remedies:
+        key, more = (item, facts) if isinstance(item, str) else (item[0], {**facts, **item[1]})
+        remedies.append(_remedy(text.remedies[key], more))
+    return Words(
+        title=text.variants.get(f"title.{d.variant}", text.title).format_map(facts),
+        why=text.variants.get(f"why.{d.variant}", text.why).format_map(facts),
+        evidence=tuple(
+            Evidence(text.evidence[e.label].format_map(facts), e.value, e.unit, e.threshold, e.series)
+            for e in d.evidence
+            if e.value is not None
+        ),
+        remedies=tuple(remedies),
+        ruled_out=tuple(text.ruled_out[key].format_map(facts) for key in d.ruled_out),
+        cost=None if d.cost is None else text.cost[d.cost].format_map(facts),
+    )
+
+
+def _remedy(text: RemedyText, fields: Mapping[str, object]) -> Remedy:
+    def fill(template: str | None) -> str | None:
+        return None if template is None else template.format_map(fields)
+
+    return Remedy(text.text.format_map(fields), fill(text.quantity), fill(text.effect), fill(text.command))
+
+
+def needs(lang: str, n: Needs) -> str:
+    return catalogue(lang).needs[n.key].format(arg=n.arg)
+
+
+_FORMATTER = Formatter()
+
+
+def fields(template: str | None) -> frozenset[str]:
+    """Names of the fields in a format string."""
+    if template is None:
+        return frozenset()
+    return frozenset(name for _, name, _, _ in _FORMATTER.parse(template) if name)
+
+
+def templates(text: RuleText) -> Iterator[tuple[str, str | None]]:
+    """(path, format string) of everything in a rule's texts that has fields."""
+    yield "title", text.title
+    yield "why", text.why
+    for group in ("evidence", "ruled_out", "cost", "variants"):
+        for key, template in getattr(text, group).items():
+            yield f"{group}.{key}", template
+    for key, r in text.remedies.items():
+        for part in ("text", "quantity", "effect", "command"):
+            yield f"remedies.{key}.{part}", getattr(r, part)
+
+
+_THRESHOLD = re.compile(r"\{(\w+)\}")
+
+
+def with_thresholds(template: str, thresholds: Mapping[str, float]) -> str:
+    """`condition` texts carry `{warn_pct}`: filled with the thresholds in force."""
+    return _THRESHOLD.sub(lambda m: f"{thresholds[m[1]]:g}" if m[1] in thresholds else m[0], template)
