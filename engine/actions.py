@@ -54,6 +54,8 @@ def signal_process(pid: int, start_ticks: int, sig: int) -> str | None:
         return f"no such signal: {sig}"
     try:
         fd = os.pidfd_open(pid)
+    except OverflowError:
+        return f"{pid} is not a process"
     except OSError as e:
         if e.errno in (errno.ENOSYS, errno.EPERM, errno.EMFILE, errno.ENFILE):
             return _checked(pid, start_ticks, f"send {number.name} to", lambda: os.kill(pid, number))
@@ -104,6 +106,8 @@ def _checked(pid: int, start_ticks: int, what: str, act: Callable[[], None]) -> 
     stat = None if text is None else parse_stat(text)
     if stat is None or stat.start_ticks != start_ticks:
         return f"process {pid}: {_GONE}"
+    if stat.state == "Z":
+        return f"process {pid} is a zombie: it has ended, only its parent (process {stat.ppid}) can remove it"
     try:
         act()
     except OSError as e:

@@ -61,8 +61,10 @@ class PidWatch:
         self._loadavg.close()
 
     def _list(self, now: float) -> set[str]:
+        self._listed_at = None  # should this fail, the next poll lists
+        names = set(os.listdir(self._root))  # noqa: PTH208 - half the price
         self._listed_at = now
-        return set(os.listdir(self._root))  # noqa: PTH208 - half the price
+        return names
 
     def _numbers(self) -> tuple[int | None, int | None]:
         """(number of tasks, last pid given); None where loadavg does not say."""

@@ -23,9 +23,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dctop.probes.base import Process, Sample, Value
-from dctop.probes.cgroup_names import NOWHERE, Placement, parse_cgroup
+from dctop.probes.cgroup_names import Placement, parse_cgroup
 from dctop.probes.files import printable, read_some
 from dctop.probes.pidwatch import PidWatch
+from dctop.probes.procentry import CLOSED, NONE, Entry
 from dctop.probes.procfds import FdBudget
 from dctop.probes.procparse import (
     MAX_CMDLINE,
@@ -57,41 +58,6 @@ BIG = 32 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STAT_SIZE = 1024
 _SCHED_SIZE = 64
-_CLOSED, _NONE = -1, -2
-"""No descriptor kept; not to be had."""
-
-
-class _Entry:
-    """What is kept of one process. Replaced when its pid is reused."""
-
-    __slots__ = (
-        "activity", "args", "awake_until", "comm", "denied_io", "exec_key", "fd", "hot_until", "index", "io",
-        "io_fd", "io_until", "kernel", "name", "path", "pid", "placed", "raw", "read_at", "row", "sched",
-        "sched_fd", "turn", "uid", "user",
-    )  # fmt: skip
-
-    def __init__(self, pid: int, path: str, turn: int) -> None:
-        self.pid = pid
-        self.path = path
-        self.turn = turn
-        self.fd = self.sched_fd = self.io_fd = _CLOSED
-        self.raw = b""
-        self.sched = b""
-        self.row: Process
-        self.index = 0
-        self.kernel = False
-        self.comm = b""
-        self.name = ""
-        self.exec_key: tuple[bytes, int, int] | None = None
-        self.uid: int | None = None
-        self.user: str | None = None
-        self.args: str | None = None
-        self.placed: Placement = NOWHERE
-        self.io: tuple[int | None, int | None] = (None, None)
-        self.denied_io = False
-        self.hot_until = self.awake_until = self.io_until = 0.0
-        self.activity = 0.0
-        self.read_at = 0.0
 
 
 class ProcessProbe:
@@ -121,12 +87,12 @@ class ProcessProbe:
         self._crowd = crowd
         self._users = UserNames() if users is None else users
         self._fds = FdBudget(kept_fds)
-        self._table: dict[str, _Entry] = {}
-        self._turns: list[dict[str, _Entry]] = [{} for _ in range(TURNS)]
-        self._hot: dict[str, _Entry] = {}
-        self._io: dict[str, _Entry] = {}
-        self._waiting: dict[str, _Entry] = {}
-        self._nameless: dict[str, _Entry] = {}
+        self._table: dict[str, Entry] = {}
+        self._turns: list[dict[str, Entry]] = [{} for _ in range(TURNS)]
+        self._hot: dict[str, Entry] = {}
+        self._io: dict[str, Entry] = {}
+        self._waiting: dict[str, Entry] = {}
+        self._nameless: dict[str, Entry] = {}
         self._denied: set[str] = set()
         self._refresh: list[str] = []
         self._refresh_idle: list[str] = []
@@ -170,7 +136,11 @@ class ProcessProbe:
     def _membership(self, now: float) -> None:
         """Take up who is new; drop who is known to be gone (who else went shows when it is read)."""
         table = self._table
-        listed, candidates = self._pids.poll(now)
+        try:
+            listed, candidates = self._pids.poll(now)
+        except OSError as e:
+            self._fds.relieve(e, self._shed)
+            listed, candidates = self._pids.poll(now)
         for pid in candidates:
             name = str(pid)
             if name in table or self._admit(name, now, hot=True, maybe_thread=True):
@@ -189,7 +159,7 @@ class ProcessProbe:
 
         `maybe_thread`: the number may be a thread's, whose directory is not listed but can be opened.
         """
-        e = _Entry(int(name), f"{self._root}/{name}", self._admitted % TURNS)
+        e = Entry(int(name), f"{self._root}/{name}", self._admitted % TURNS)
         self._admitted += 1
         try:
             raw = self._read_stat(e)
@@ -232,13 +202,13 @@ class ProcessProbe:
 
     # -- reading stat -------------------------------------------------------------------------------
 
-    def _read_stat(self, e: _Entry) -> bytes:
+    def _read_stat(self, e: Entry) -> bytes:
         """Through the kept descriptor, or, where there are none to spare, open-read-close."""
         if e.fd >= 0:
             return os.pread(e.fd, _STAT_SIZE, 0)
         return self._first(self._fds.open(f"{e.path}/stat", self._shed), e, "fd", _STAT_SIZE)
 
-    def _first(self, fd: int, e: _Entry, slot: str, size: int) -> bytes:
+    def _first(self, fd: int, e: Entry, slot: str, size: int) -> bytes:
         """The first read of a file just opened; its descriptor is kept in `slot` if it may be."""
         try:
             data = os.pread(fd, size, 0)
@@ -249,7 +219,7 @@ class ProcessProbe:
             setattr(e, slot, fd)
         return data
 
-    def _due(self) -> list[_Entry]:
+    def _due(self) -> list[Entry]:
         table, turn = self._table, self._tick % TURNS
         if self._tick <= 2:  # the second tick finds out who is active
             return list(table.values())
@@ -265,24 +235,24 @@ class ProcessProbe:
         due += [e for e in self._hot.values() if e.turn != turn]
         return due
 
-    def _scan(self, now: float) -> dict[str, _Entry]:
+    def _scan(self, now: float) -> dict[str, Entry]:
         """Read those due; the entries whose row changed, by name."""
-        changed: dict[str, _Entry] = {}
-        lost: list[_Entry] = []
+        changed: dict[str, Entry] = {}
+        lost: list[Entry] = []
         pread = os.pread
         for e in self._due():
             if e.read_at == now:  # admitted just now
                 continue
             fd = e.sched_fd
             try:
-                if fd != _NONE and e.hot_until < now:
-                    if fd == _CLOSED:
+                if fd != NONE and e.hot_until < now:
+                    if fd == CLOSED:
                         self._open_sched(e)
                     elif (sched := pread(fd, _SCHED_SIZE, 0)) == e.sched:
                         e.read_at = now
                         if e.fd >= 0 and e.awake_until < now:  # one descriptor an idle process is enough
                             self._fds.close(e.fd)
-                            e.fd = _CLOSED
+                            e.fd = CLOSED
                         continue
                     else:
                         e.sched, e.awake_until = sched, now + HOT_S
@@ -300,7 +270,7 @@ class ProcessProbe:
                 del self._hot[name]
         return changed
 
-    def _lose(self, lost: list[_Entry], now: float, changed: dict[str, _Entry]) -> None:
+    def _lose(self, lost: list[Entry], now: float, changed: dict[str, Entry]) -> None:
         """Gone, or their pid is another's by now: then there is a new process of that number to take up."""
         for e in lost:
             name = str(e.pid)
@@ -309,19 +279,19 @@ class ProcessProbe:
                 changed.pop(name, None)
                 self._admit(name, now, hot=True, maybe_thread=True)
 
-    def _open_sched(self, e: _Entry) -> None:
+    def _open_sched(self, e: Entry) -> None:
         """From now on ask schedstat first, where that is possible. The stat that goes with what it says now
         is still to be read: after it, so that nothing is missed."""
-        e.sched_fd = _NONE
+        e.sched_fd = NONE
         if self._sched and e.row.threads == 1:
             with contextlib.suppress(OSError):
                 fd = self._fds.open(f"{e.path}/schedstat", self._shed)
-                e.sched = self._first(fd, e, "sched_fd", _SCHED_SIZE)  # still _NONE if it may not be kept
+                e.sched = self._first(fd, e, "sched_fd", _SCHED_SIZE)  # still NONE if it may not be kept
 
-    def _check(self, now: float, changed: dict[str, _Entry]) -> list[_Entry]:
+    def _check(self, now: float, changed: dict[str, Entry]) -> list[Entry]:
         """Read the stat of children whose parent ended, and of some idle processes in rotation. Those that
         are not the same process any more."""
-        lost: list[_Entry] = []
+        lost: list[Entry] = []
         orphaned, self._orphaned = self._orphaned, set()
         todo = [e for e in self._table.values() if e.row.ppid in orphaned] if orphaned else []
         if not self._unchecked:
@@ -341,7 +311,7 @@ class ProcessProbe:
                 lost.append(e)
         return lost
 
-    def _changed(self, e: _Entry, raw: bytes, now: float, changed: dict[str, _Entry]) -> bool:
+    def _changed(self, e: Entry, raw: bytes, now: float, changed: dict[str, Entry]) -> bool:
         """Take new content in; False where it is not the same process any more."""
         stat = parse_stat(raw)
         if stat is None or stat.start_ticks != e.row.start_ticks:
@@ -350,6 +320,7 @@ class ProcessProbe:
         span = now - e.read_at
         if (stat.comm, stat.flags & PF_FORKNOEXEC, stat.start_stack) != e.exec_key:
             self._identify(e, stat)
+            e.asked = False
             self._waiting[str(e.pid)] = e
         row = self._make(e, stat, span if e.read_at < self._before else None)
         e.raw = raw
@@ -364,12 +335,12 @@ class ProcessProbe:
             self._put(e, row, changed)
         return True
 
-    def _identify(self, e: _Entry, stat: Stat) -> None:
+    def _identify(self, e: Entry, stat: Stat) -> None:
         if stat.comm != e.comm or not e.name:
             e.comm, e.name = stat.comm, printable(stat.comm, 64)
         e.exec_key = (stat.comm, stat.flags & PF_FORKNOEXEC, stat.start_stack)
 
-    def _make(self, e: _Entry, s: Stat, span_s: float | None = None) -> Process:
+    def _make(self, e: Entry, s: Stat, span_s: float | None = None) -> Process:
         placed = e.placed
         read, written = e.io
         return Process(
@@ -378,7 +349,7 @@ class ProcessProbe:
             placed.job, None, None, span_s,
         )  # fmt: skip
 
-    def _put(self, e: _Entry, row: Process, changed: dict[str, _Entry]) -> None:
+    def _put(self, e: Entry, row: Process, changed: dict[str, Entry]) -> None:
         """Replace the entry's row; the counts follow."""
         old = e.row
         if old.state != row.state or old.threads != row.threads:
@@ -393,7 +364,7 @@ class ProcessProbe:
 
     # -- what is read once: owner, command line, cgroup ---------------------------------------------
 
-    def _fill_info(self, changed: dict[str, _Entry]) -> None:
+    def _fill_info(self, changed: dict[str, Entry]) -> None:
         waiting = self._waiting
         if waiting:
             todo = list(waiting.items())
@@ -405,7 +376,10 @@ class ProcessProbe:
                 if left <= 0:
                     break
                 left -= self._read_info(e, changed)
-                del waiting[name]
+                # Seen in the middle of an exec it has a name already and no arguments yet: ask once more.
+                if e.args is not None or e.kernel or e.asked:
+                    del waiting[name]
+                e.asked = True
         elif self._tick % 2:
             self._look_again(changed)
         if self._nameless:
@@ -413,7 +387,7 @@ class ProcessProbe:
                 if self._name_owner(name, e):
                     self._put(e, e.row._replace(user=e.user), changed)
 
-    def _look_again(self, changed: dict[str, _Entry]) -> None:
+    def _look_again(self, changed: dict[str, Entry]) -> None:
         """One active process every other tick, in turn: what it is called and owned by can change while it
         runs. Now and then any process, which may have been moved to another cgroup."""
         if not self._refresh:
@@ -426,7 +400,7 @@ class ProcessProbe:
             if e is not None:
                 self._read_info(e, changed)
 
-    def _read_info(self, e: _Entry, changed: dict[str, _Entry]) -> int:
+    def _read_info(self, e: Entry, changed: dict[str, Entry]) -> int:
         """Read them; the cost in units of `INFO_BUDGET`."""
         if e.kernel:
             return 0
@@ -462,7 +436,7 @@ class ProcessProbe:
             found = self._placements[text] = parse_cgroup(text)
         return found
 
-    def _name_owner(self, name: str, e: _Entry) -> bool:
+    def _name_owner(self, name: str, e: Entry) -> bool:
         """Set the entry's user; False (and asked again next tick) while the name is being looked up."""
         if e.uid is None:
             return True
@@ -475,7 +449,7 @@ class ProcessProbe:
 
     # -- I/O ----------------------------------------------------------------------------------------
 
-    def _read_io(self, changed: dict[str, _Entry], now: float) -> None:
+    def _read_io(self, changed: dict[str, Entry], now: float) -> None:
         wanted = self._io_wanted(now)
         for name in self._io.keys() - wanted.keys():
             e = self._io.pop(name)
@@ -498,7 +472,7 @@ class ProcessProbe:
                 e.io = io
                 self._put(e, e.row._replace(read_bytes=io[0], write_bytes=io[1]), changed)
 
-    def _io_wanted(self, now: float) -> dict[str, _Entry]:
+    def _io_wanted(self, now: float) -> dict[str, Entry]:
         """The busiest of the active ones, those that did I/O lately, and the watched."""
         hot = {n: e for n, e in self._hot.items() if not e.denied_io}
         if len(hot) > IO_ROWS:
@@ -512,14 +486,14 @@ class ProcessProbe:
                 hot[str(pid)] = e
         return hot
 
-    def _io_bytes(self, e: _Entry) -> bytes:
+    def _io_bytes(self, e: Entry) -> bytes:
         if e.io_fd >= 0:
             return os.pread(e.io_fd, 512, 0)
         return self._first(self._fds.open(f"{e.path}/io", self._shed), e, "io_fd", 512)
 
     # -- what is handed out -------------------------------------------------------------------------
 
-    def _publish(self, changed: dict[str, _Entry]) -> list[Process]:
+    def _publish(self, changed: dict[str, Entry]) -> list[Process]:
         """The table. The very list handed out before while nothing in it changed; never one that is
         altered later, because earlier samples hold it."""
         if self._regrouped:
@@ -557,22 +531,22 @@ class ProcessProbe:
 
     # -- descriptors --------------------------------------------------------------------------------
 
-    def _close(self, e: _Entry) -> None:
+    def _close(self, e: Entry) -> None:
         if e.fd >= 0:
             self._fds.close(e.fd)
-            e.fd = _CLOSED
+            e.fd = CLOSED
         self._close_sched(e)
         self._close_io(e)
 
-    def _close_sched(self, e: _Entry) -> None:
+    def _close_sched(self, e: Entry) -> None:
         if e.sched_fd >= 0:
             self._fds.close(e.sched_fd)
-        e.sched_fd = _CLOSED
+        e.sched_fd = CLOSED
 
-    def _close_io(self, e: _Entry) -> None:
+    def _close_io(self, e: Entry) -> None:
         if e.io_fd >= 0:
             self._fds.close(e.io_fd)
-            e.io_fd = _CLOSED
+            e.io_fd = CLOSED
 
     def _shed(self, n: int) -> None:
         """Give back up to `n` descriptors, those of idle processes first."""

@@ -49,13 +49,17 @@ class FdBudget:
         try:
             return os.open(path, flags)
         except OSError as e:
-            if e.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            # Somebody else used up what was left: keep fewer from now on.
-            self._limit = max(0, self._kept - SHED)
-            self.short = f"out of file descriptors ({e.strerror})"
-            shed(SHED)
+            self.relieve(e, shed)
             return os.open(path, flags)
+
+    def relieve(self, e: OSError, shed: Callable[[int], None]) -> None:
+        """Where `e` says that there are no descriptors left (somebody else used them up), have some given
+        back and keep fewer from now on. Raises any other `e`."""
+        if e.errno not in (errno.EMFILE, errno.ENFILE):
+            raise e
+        self._limit = max(0, self._kept - SHED)
+        self.short = f"out of file descriptors ({e.strerror})"
+        shed(SHED)
 
     def keep(self, fd: int) -> bool:
         """True: the descriptor may stay open and counts. False: it has been closed."""
