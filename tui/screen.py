@@ -253,7 +253,7 @@ class NodeScreen(FastScreen):
                 source.t0_ns,
                 source.t1_ns,
                 marks=marks,
-                gaps=[(g.t0, g.t1) for g in source.gaps()],
+                gaps=source.gaps(),
                 lanes=overview(source),
             )
         state = model.state
@@ -382,7 +382,7 @@ class NodeScreen(FastScreen):
             source.t1_ns,
             source.position_ns,
             marks,
-            [(g.t0, g.t1) for g in source.gaps()],
+            source.gaps(),
             w,
             self.look,
         )

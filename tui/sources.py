@@ -26,14 +26,6 @@ class EventLike(Protocol):
     def sev(self) -> str | None: ...
 
 
-class GapLike(Protocol):
-    @property
-    def t0(self) -> int: ...
-
-    @property
-    def t1(self) -> int: ...
-
-
 class LiveLike(Source, Protocol):
     """`engine.live.LiveEngine` as the screen uses it."""
 
@@ -82,7 +74,7 @@ class ReplayLike(Source, Protocol):
 
     def events(self) -> Sequence[EventLike]: ...
 
-    def gaps(self) -> Sequence[GapLike]: ...
+    def gaps(self) -> Sequence[tuple[int, int]]: ...
 
     def next_event(self, direction: int, kinds: Sequence[str] = ...) -> EventLike | None: ...
 
