@@ -28,7 +28,7 @@ from dctop.engine.rules.base import (
 )
 from dctop.engine.rules.registry import make_rules
 from dctop.engine.rules.runwindow import RunWindow
-from dctop.engine.rules.suppress import find_root
+from dctop.engine.rules.suppress import explains, find_root
 from dctop.engine.rules.texts import needs
 from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
 from dctop.engine.rules.window import ACTIVE, Window
@@ -138,14 +138,23 @@ class RuleEngine:
     # -- what the user says -------------------------------------------------------------------------
 
     def ack(self, alert_id: int) -> bool:
-        """Seen: ends an event, marks a state (which ends when it clears). False: no such open alert."""
+        """Seen: ends an event and the events that are its symptoms, marks a state (which ends when it
+        clears). False: no such open alert."""
         with self._lock:
             track = self._track(alert_id)
             if track is None or track.alert is None or not track.open:
                 return False
-            track.alert = replace(track.alert, acked=True)
-            if track.alert.kind == "event":
-                track.close(self._now)
+            root = track.alert
+            for t in self._all_tracks():
+                a = t.alert
+                if a is None or not t.open:
+                    continue
+                symptom = a.kind == "event" and a.suppressed_by == root.rule
+                if a is root or (root.kind == "event" and symptom and explains(root, a, self._runs.keys())):
+                    t.alert = replace(a, acked=True)
+                    if a.kind == "event":
+                        t.close(self._now)
+            self._explain()
             self._publish()
             return True
 
