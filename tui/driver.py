@@ -13,9 +13,11 @@ import queue
 import select
 import sys
 import termios
+import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from threading import Thread
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
@@ -108,10 +110,26 @@ class SleepingDriver(LinuxDriver):
 
     def close(self) -> None:
         writer = self._writer_thread
-        if writer is not None and writer.is_alive():
+        if writer is None or not writer.is_alive():
+            return
+        with contextlib.suppress(queue.Full):
+            writer._queue.put(None, timeout=0 if self.stuck else CLOSE_WAIT_S)
+        writer.join(CLOSE_WAIT_S)
+        if writer.is_alive():
+            self._abandon(writer)
+
+    def _abandon(self, writer: Thread) -> None:
+        """The terminal still takes nothing: throw away what waits in it, so that the writer comes back.
+        A thread left hanging in a write would hang the interpreter's end too."""
+        file = cast(PatientFile, self._file)
+        file.broken = True
+        end = time.monotonic() + CLOSE_WAIT_S
+        while writer.is_alive() and time.monotonic() < end:
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcflush(self._out, termios.TCOFLUSH)
             with contextlib.suppress(queue.Full):
-                writer._queue.put(None, timeout=CLOSE_WAIT_S)
-            writer.join(CLOSE_WAIT_S)
+                writer._queue.put(None, timeout=0)  # type: ignore[attr-defined]
+            writer.join(0.05)
 
     def start_application_mode(self) -> None:
         self._leaving = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Collection
 
 from dctop.tui.bars import Head, header
@@ -37,11 +38,12 @@ def picture(
     return "".join(out)
 
 
-def write(text: str, fd: int) -> None:
-    """All of it, to a terminal that may take it in pieces; one that is gone is somebody else's problem."""
+def write(text: str, fd: int, patience_s: float = 2.0) -> None:
+    """To a terminal that may take it in pieces; one that is gone, or takes nothing for `patience_s`, is
+    left alone."""
     data = text.encode("utf-8", "replace")
     try:
-        while data:
-            data = data[os.write(fd, data) :]
-    except OSError:
+        while data and select.select([], [fd], [], patience_s)[1]:
+            data = data[os.write(fd, data[:1024]) :]
+    except (OSError, ValueError):
         pass

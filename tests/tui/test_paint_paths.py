@@ -7,6 +7,7 @@ import random
 import pytest
 
 from dctop.tui.draw.look import Look
+from dctop.tui.draw.rows import Row, S, row_width
 from dctop.tui.fast import FAST_VERSION, FastCompositor, fast_allowed
 from dctop.tui.theme import THEMES
 from tests.fakes.ui_source import FakeLive, FakeReplay, alert
@@ -135,3 +136,24 @@ def test_only_the_known_version_paints_fast(monkeypatch: pytest.MonkeyPatch) -> 
     assert not fast_allowed("auto")
     assert not fast_allowed("fast")
     assert FAST_VERSION == "8.2.8"
+
+
+async def test_rows_that_changed_within_a_layout_are_not_believed_shown() -> None:
+    async with shown(100, 32, paint_mode="fast") as s:
+        await s.settled("start")
+        s.tick()
+        await s.settled("tick")
+        pane = s.app.node.panes["cpu"]
+        first = list(pane.rows)
+        pane.put(blanked(first), quiet=True)
+        s.app.node.relayout()
+        s.app.node.refresh()
+        await s.settled("layout with other rows")
+        pane.put(first)
+        s.app.node.paint_now()
+        await s.settled("the rows of before")
+
+
+def blanked(rows: list[Row]) -> list[Row]:
+    """Rows of the same width with other text."""
+    return [(("x" * row_width(row), S.TEXT),) for row in rows]
