@@ -142,7 +142,7 @@ def take_live(stage: Stage, camera: Camera, size: tuple[int, int], views: list[s
 def take_replay(stage: Stage, camera: Camera, size: tuple[int, int]) -> None:
     with stage.terminal(size, "replay", str(stage.recording)) as t:
         t.wait("PID", "%")
-        see(t, "end", "shift+left")
+        see(t, "end", *["left"] * 5)
         camera.shoot(t, REPLAY)
         t.send("q")
         with suppress(AssertionError):
@@ -163,10 +163,11 @@ def scene() -> Iterator[Stage]:
         good = ""
         try:
             time.sleep(2)
-            good = stage.run("train", "mnist-cnn", "--detach", "--threads", "1", "--epochs", "50").strip()
-            time.sleep(20)
             stage.run("train", "mnist-cnn", "--detach", "--threads", "1", "--optimizer", "sgd", "--lr", "1e6")
             time.sleep(15)
+            options = ("--threads", "1", "--workers", "2", "--epochs", "50")
+            good = stage.run("train", "mnist-cnn", "--detach", *options).strip()
+            time.sleep(20)
             yield stage
         finally:
             recorder.terminate()
@@ -194,7 +195,9 @@ def step_apart() -> None:
             file=sys.stderr,
         )
         return
-    done = subprocess.run([*argv, sys.executable, *sys.argv], env={**os.environ, APART: "1"})
+    # A shell as the first process of the namespace: it collects what others leave behind.
+    again = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, *sys.argv]
+    done = subprocess.run([*argv, *again], env={**os.environ, APART: "1"})
     raise SystemExit(done.returncode)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pyte
 from wcwidth import wcwidth
 
-FONT = 14.0
-WIDTH = FONT * 1233 / 2048
-"""The advance of DejaVu Sans Mono: text runs keep to the grid without placing each glyph."""
-HEIGHT = 17.0
-BASELINE = 13.2
-MARGIN = 10.0
+WIDTH, HEIGHT = 8, 16
+"""Whole pixels: every cell is drawn alike, which is crisp and makes small files."""
+FONT = WIDTH * 2048 / 1233
+"""So that the advance of DejaVu Sans Mono is WIDTH: text runs keep to the grid by themselves."""
+BASELINE = 12.4
+MARGIN = 8
 INK, PAPER = "#c5ccd6", "#0b0e14"
 NAMED = {
     "black": "#1c1f26", "red": "#e06c75", "green": "#98c379", "brown": "#d7ba7d", "blue": "#61afef",
@@ -39,7 +39,7 @@ def svg_of(screen: pyte.Screen) -> str:
     paper = _colours(screen.buffer[0][0])[1]
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{w:.0f}" height="{h:.0f}" '
-        f'font-family="DejaVu Sans Mono, monospace" font-size="{FONT:g}">',
+        f'shape-rendering="crispEdges" font-family="DejaVu Sans Mono, monospace" font-size="{FONT:.4f}">',
         f'<rect width="100%" height="100%" fill="{paper}"/>',
     ]
     for y in range(screen.lines):
@@ -107,14 +107,13 @@ def _shape(char: str, x: float, y: float) -> str:
         return _line(char, x, y)
     if code >= 0x2800:
         spots = [spot for bit, spot in enumerate(_DOTS) if (code - 0x2800) >> bit & 1]
-        at = [(x + WIDTH * (0.27 + 0.46 * c), y + HEIGHT * (0.14 + 0.24 * r)) for c, r in spots]
-        return "".join(f'<circle cx="{cx:.2f}" cy="{cy:.2f}" r="1.35"/>' for cx, cy in at)
+        return "".join(_rect(x + 1 + 4 * c, y + 1 + 4 * r, 2, 2) for c, r in spots)
     return _block(code, x, y)
 
 
 def _rect(x: float, y: float, w: float, h: float, opacity: float = 1.0) -> str:
     faint = f' fill-opacity="{opacity}"' if opacity < 1 else ""
-    return f'<rect x="{x:.2f}" y="{y:.2f}" width="{w:.2f}" height="{h:.2f}"{faint}/>'
+    return f'<rect x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}"{faint}/>'
 
 
 def _block(code: int, x: float, y: float) -> str:
@@ -144,4 +143,4 @@ def _line(char: str, x: float, y: float) -> str:
     else:
         path = "".join(f"M{mx:.2f} {my:.2f}L{ends[a][0]:.2f} {ends[a][1]:.2f}" for a in arms)
     width = 2.2 if char in "━┃" else 1.2
-    return f'<path d="{path}" fill="none" stroke="INK" stroke-width="{width}"/>'
+    return f'<path d="{path}" fill="none" stroke="INK" stroke-width="{width}" shape-rendering="auto"/>'

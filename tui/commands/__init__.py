@@ -15,7 +15,7 @@ TABLE: dict[str, str] = {
     "runs": "list, show, stop and remove training runs",
     "record": "record without a screen",
     "replay": "the dashboard in time travel",
-    "rec": "look after a recording: info, repair",
+    "rec": "look after a recording: what it holds, what is damaged",
     "snapshot": "every metric once, as a table or JSON",
     "doctor": "what works here, what does not, and why",
     "check": "judge this node now, or a recording",
