@@ -41,8 +41,13 @@ class CpuContended(RunRule):
     every_tick = True
     probes = ("pressure",)
     thresholds: ClassVar[Mapping[str, float]] = {
-        "ratio": 0.80, "clear_ratio": 0.90, "psi_pct": 20.0, "clear_psi_pct": 10.0, "steps": 50.0, "hold_s": 30.0,
-    }  # fmt: skip
+        "ratio": 0.80,
+        "clear_ratio": 0.90,
+        "psi_pct": 20.0,
+        "clear_psi_pct": 10.0,
+        "steps": 50.0,
+        "hold_s": 30.0,
+    }
     source = "verified: thread CPU / wall and PSI under busy neighbours"
 
     def judge(self, run: RunWindow) -> Outcome:
@@ -99,8 +104,13 @@ class CpuThrottledCgroup(NodeRule):
     severities = "w"
     probes = ("container",)
     thresholds: ClassVar[Mapping[str, float]] = {
-        "periods_pct": 25.0, "clear_pct": 5.0, "time_pct": 5.0, "window_s": 60.0, "headroom": 1.2, "hold_s": 0.0,
-    }  # fmt: skip
+        "periods_pct": 25.0,
+        "clear_pct": 5.0,
+        "time_pct": 5.0,
+        "window_s": 60.0,
+        "headroom": 1.2,
+        "hold_s": 0.0,
+    }
     source = "kernel Documentation/scheduler/sched-bwc.rst; verified at a quota of 20 %"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -146,8 +156,13 @@ class CpuThrottledCgroup(NodeRule):
             Ev("demand", demand, "cores"),
         ]
         wanted = None if demand is None else demand * self.t["headroom"]
-        facts = {"share": num(share), "quota": num(quota), "wanted": num(wanted),
-                 "threads": max(1, int(quota or 1)), "held": num(None if held is None else held * 60)}  # fmt: skip
+        facts = {
+            "share": num(share),
+            "quota": num(quota),
+            "wanted": num(wanted),
+            "threads": max(1, int(quota or 1)),
+            "held": num(None if held is None else held * 60),
+        }
         return Details(evidence, facts, ["quota", "threads"])
 
 

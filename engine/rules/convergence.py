@@ -6,7 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -40,7 +40,7 @@ class LossNonfinite(RunRule):
 
     id = "loss-nonfinite"
     problem = "convergence"
-    kind: Literal["event", "state"] = "event"
+    kind = "event"
     severities = "c"
     after_end = True
     source = "Composer NaNMonitor; SageMaker ExplodingTensor; verified, 0 steps of delay"
@@ -197,8 +197,12 @@ class EarlyDivergence(RunRule):
         lrs, walls = run.column("lr"), run.column("wall_ns")
         lr = lrs[i] if i < len(lrs) and lrs[i] == lrs[i] else None
         step = int(run.column("step")[i])
-        evidence = [Ev("loss", loss, "", f"> {self.t['times']:g} x {first:.3g}"), Ev("first", first), Ev("lr", lr),
-                    Ev("step", step)]  # fmt: skip
+        evidence = [
+            Ev("loss", loss, "", f"> {self.t['times']:g} x {first:.3g}"),
+            Ev("first", first),
+            Ev("lr", lr),
+            Ev("step", step),
+        ]
         facts = {"run": run.id, "loss": num(loss), "first": num(first), "step": step, "lr": num(lr),
                  "new": num(None if lr is None else lr / 10)}  # fmt: skip
         at = int(walls[i]) if i < len(walls) and walls[i] == walls[i] else run.node.wall_ns
@@ -281,8 +285,15 @@ class LossDiverging(RunRule):
         remedies: Remedies = ["lr"]
         if good is not None:
             remedies.insert(0, ("reload", {"at": num(good[0], 9), "path": good[1]}))
-        facts = {"run": run.id, "now": num(now), "best": num(best), "times": num(now / best if best else None),
-                 "best_step": num(best_step, 9), "lr": num(lr), "new": num(None if lr is None else lr / 10)}  # fmt: skip
+        facts = {
+            "run": run.id,
+            "now": num(now),
+            "best": num(best),
+            "times": num(now / best if best else None),
+            "best_step": num(best_step, 9),
+            "lr": num(lr),
+            "new": num(None if lr is None else lr / 10),
+        }
         return Details(evidence, facts, remedies)
 
 
@@ -389,8 +400,14 @@ class LossSpike(_Episodes):
             Ev("grad", grads[i] if i < len(grads) and grads[i] == grads[i] else None),
             Ev("healthy_grad", clip, "", "p90"),
         ]
-        facts = {"run": run.id, "times": num(peak / middle if middle else None), "step": first,
-                 "batches": f"{first}-{int(steps[i])}", "back": max(0, first - 100), "clip": num(clip)}  # fmt: skip
+        facts = {
+            "run": run.id,
+            "times": num(peak / middle if middle else None),
+            "step": first,
+            "batches": f"{first}-{int(steps[i])}",
+            "back": max(0, first - 100),
+            "clip": num(clip),
+        }
         walls = run.column("wall_ns")
         details = Details(evidence, facts, ["wait", "skip", "clip"] if clip is not None else ["wait", "skip"])
         return Occurrence(run.id, WARNING, ("spike", first), int(walls[i]), details, first)

@@ -245,9 +245,15 @@ class Overfitting(RunRule):
             for e in run.events("checkpoint")
             if e.step is not None and e.step <= best_step and e.data.get("ok", True)
         ]
-        facts = {"run": run.id, "now": num(now), "best": num(best), "at": num(best_step, 9), "since": since,
-                 "above": num(100 * (now / best - 1) if best else None),
-                 "path": str(saved[-1].data.get("path") or "best.pt") if saved else "checkpoints/best.pt"}  # fmt: skip
+        facts = {
+            "run": run.id,
+            "now": num(now),
+            "best": num(best),
+            "at": num(best_step, 9),
+            "since": since,
+            "above": num(100 * (now / best - 1) if best else None),
+            "path": str(saved[-1].data.get("path") or "best.pt") if saved else "checkpoints/best.pt",
+        }
         return Details(evidence, facts, ["restore", "regularise", "augment"])
 
 

@@ -106,7 +106,7 @@ def verdict(run: RunState, w: Window, kills: Kills) -> Verdict:
 class _DeathRule(NodeRule):
     """Looks at each run that has ended, once."""
 
-    kind: Literal["event", "state"] = "event"
+    kind = "event"
     always = True
     severities = "c"
 
@@ -222,7 +222,7 @@ class OomKilled(_DeathRule):
         return Occurrence(NODE, CRITICAL, ("kmsg", e.seq, e.wall_ns), e.wall_ns, details, None, old)
 
     def _counted(self, w: Window, explained: int) -> Iterator[Occurrence]:
-        """Kills only the node's counter tells of. Given five seconds, so that a run's own word comes first."""
+        """Kills only the node's counter tells of. They wait five seconds: a run's own word comes first."""
         count = w.raw("memory.oom_kills")
         before, self._counter = self._counter, count
         if w.raw("kernel.records") is not None or count is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -37,7 +37,7 @@ Remedies = list[str | tuple[str, Mapping[str, object]]]
 class _OomException(RunRule):
     """An exception of the worker whose `kind` is `exception_kind`."""
 
-    kind: Literal["event", "state"] = "event"
+    kind = "event"
     problem = "oom"
     severities = "c"
     after_end = True

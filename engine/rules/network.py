@@ -162,8 +162,8 @@ class TcpRetrans(NodeRule):
 
 
 class NicSaturated(_Nics):
-    """The busier direction of a hardware link above 90 % of its speed over a minute, clear below 85 % (Netdata
-    1m_received_traffic_overflow, Prometheus 80 %). Links without a known speed are not judged."""
+    """The busier direction of a hardware link above 90 % of its speed over a minute, clear below 85 %
+    (Netdata 1m_received_traffic_overflow, Prometheus 80 %). Links without a known speed are not judged."""
 
     id = "nic-saturated"
     kind = "state"

@@ -117,8 +117,8 @@ _PATH = re.compile(r"^(/[^:]+)")
 
 class CheckpointFailed(RunRule):
     """A checkpoint could not be written (the event says why); or the last one is older than twice the
-    interval. Free at least twice its size: it is written beside the old one, fsynced and renamed (OPT: partial
-    uploads). A checkpoint refused because the loss is not finite is none."""
+    interval. Free at least twice its size: it is written beside the old one, fsynced and renamed (OPT:
+    partial uploads). A checkpoint refused because the loss is not finite is none."""
 
     id = "checkpoint-failed"
     problem = "storage"
@@ -192,9 +192,14 @@ class CheckpointFailed(RunRule):
             Ev("last_good", saved[-1].step if saved else None),
         ]  # fmt: skip
         facts: dict[str, object] = {
-            "run": run.id, "step": num(e.step, 9), "path": place, "need": size(None if need is None else 2 * need),
-            "free": size(free), "error": error[:160], "last": num(saved[-1].step if saved else None, 9),
-        }  # fmt: skip
+            "run": run.id,
+            "step": num(e.step, 9),
+            "path": place,
+            "need": size(None if need is None else 2 * need),
+            "free": size(free),
+            "error": error[:160],
+            "last": num(saved[-1].step if saved else None, 9),
+        }
         if mount is not None and code in (errno.ENOSPC, errno.EDQUOT):
             facts["mount"] = mount
         remedies: Remedies = ["space"] if code in (errno.ENOSPC, errno.EDQUOT) or every else ["place"]

@@ -55,7 +55,7 @@ class RunWindow:
         self._rows = None
 
     def _unseen(self, events: Sequence[RunEvent]) -> list[RunEvent]:
-        """By value and from the end: old events are dropped from long logs, and a replay makes new objects."""
+        """By value and from the end: long logs drop old events, and a replay makes new objects."""
         last, found = self._last_event, []
         for e in reversed(events):
             mark = (e.wall_ns, e.kind, e.step, e.text)
@@ -156,7 +156,7 @@ class RunWindow:
         return int(steps[at]) if at < len(steps) else None
 
     def rows(self) -> list[int]:
-        """Indices of the newest at most 512 kept steps to be judged: train mode, no first step of an epoch."""
+        """Indices of the newest 512 kept steps, those to be judged: train mode, no first step of an epoch."""
         if self._rows is not None:
             return self._rows
         begin = self.train_begin()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -210,7 +210,7 @@ class FsReadonly(NodeRule):
 
     id = "fs-readonly"
     problem = "storage"
-    kind: Literal["event", "state"] = "event"
+    kind = "event"
     severities = "c"
     always = True
     source = "Prometheus node_filesystem_readonly; kernel log"

@@ -7,6 +7,7 @@ from dctop.engine.rules.texts import RemedyText as R
 
 _LR = R("Restart with a lower learning rate", "lr {lr} -> {new}", "loss falls again within 200 steps")
 
+# fmt: off
 RULES: dict[str, RuleText] = {
     # -- problem 1: out of memory ---------------------------------------------------------------------------
     "oom-killed": RuleText(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dctop.engine.rules.texts import Catalogue, RuleText
 from dctop.engine.rules.texts import RemedyText as R
 
+# fmt: off
 RULES: dict[str, RuleText] = {
     # -- 问题一：内存不足 -----------------------------------------------------------------------------------
     "oom-killed": RuleText(

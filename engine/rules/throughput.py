@@ -77,9 +77,15 @@ class InputBound(RunRule):
             Ev("per_batch", p * 1000, "ms"),
         ]
         facts = {
-            "run": run.id, "share": num(100 * data / step), "data": num(data * 1000), "workers": num(workers, 9),
-            "wanted": min(wanted, most), "most": most, "before": num(step * 1000), "after": num(predicted * 1000),
-        }  # fmt: skip
+            "run": run.id,
+            "share": num(100 * data / step),
+            "data": num(data * 1000),
+            "workers": num(workers, 9),
+            "wanted": min(wanted, most),
+            "most": most,
+            "before": num(step * 1000),
+            "after": num(predicted * 1000),
+        }
         if p / most > compute:
             remedies: list[str | tuple[str, Mapping[str, object]]] = ["cache", "workers"]
         else:
@@ -178,9 +184,15 @@ class ThroughputRegression(RunRule):
                 for p, v in phases.items()
             ),
         ]
-        facts = {"run": run.id, "now": num(now), "best": num(best.rate), "pct": f"{100 * now / best.rate:.0f}",
-                 "at": num(best.at, 9), "grown": num(None if named is None else growth[named] * 1000),
-                 "gain": num(best.rate / now if now else None)}  # fmt: skip
+        facts = {
+            "run": run.id,
+            "now": num(now),
+            "best": num(best.rate),
+            "pct": f"{100 * now / best.rate:.0f}",
+            "at": num(best.at, 9),
+            "grown": num(None if named is None else growth[named] * 1000),
+            "gain": num(best.rate / now if now else None),
+        }
         remedy = "all" if named is None else "data" if named == "data" else "phase"
         return Details(evidence, facts | {"phase": named or "-"}, [remedy])
 

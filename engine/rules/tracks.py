@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
-from dctop.engine.rules.alert import Alert
+from dctop.engine.rules.alert import Alert, State
 from dctop.engine.rules.base import INFO, SEVERITY, Details, Occurrence, Reading, Rule
 from dctop.engine.rules.machine import Change, EventMachine, S, StateMachine, same_incident
 from dctop.engine.rules.texts import words
@@ -90,7 +90,7 @@ class Track:
             if r.details is not None:
                 self._renew(r.details(), now, lang)
         else:
-            state = "clearing" if change == "clearing" else "firing"
+            state: State = "clearing" if change == "clearing" else "firing"
             self.alert = replace(self.alert, state=state, updated_wall_ns=now.wall_ns)
         return True
 

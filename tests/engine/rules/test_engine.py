@@ -1,4 +1,4 @@
-"""The engine's contract: latching, counting, abstaining, explaining, acknowledging, and being deterministic."""
+"""The engine's contract: latching, counting, abstaining, explaining, acknowledging, determinism."""
 
 from __future__ import annotations
 
