@@ -321,6 +321,10 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(out)
 
 
+def _mega(value: int | None) -> float | None:
+    return None if value is None else value / 1e6
+
+
 def verdicts(rows: Sequence[Row]) -> list[str]:
     """The budgets of the design, as this run saw them."""
     by = {r.name: r for r in rows}
@@ -329,10 +333,10 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
         return []
     peer = {name: by.get(name, Row(name)) for name in ("btop", "nvitop", "glances")}
     budgets = (
-        ("CPU, at most btop's", ours.cpu_ms_per_s, peer["btop"].cpu_ms_per_s),
+        ("CPU in ms per s, at most btop's", ours.cpu_ms_per_s, peer["btop"].cpu_ms_per_s),
         ("bytes a refresh, at most 15,000", ours.bytes_per_refresh, 15_000),
-        ("first paint, at most nvitop's", ours.paint_ms, peer["nvitop"].paint_ms),
-        ("memory, at most glances'", ours.pss, peer["glances"].pss),
+        ("first paint in ms, at most nvitop's", ours.paint_ms, peer["nvitop"].paint_ms),
+        ("memory in MB, at most glances'", _mega(ours.pss), _mega(peer["glances"].pss)),
     )
     out = []
     for what, value, limit in budgets:
