@@ -29,9 +29,10 @@ _ASSIGN = re.compile(
 )
 """`PGPASSWORD=x`, `--token=x`, `api_key: x`, `"password": "x"`, `hydra.wandb.api_key=x`."""
 _JOINED = re.compile(
-    r"(?<![A-Za-z0-9])([A-Z][A-Z0-9_]*(?:PASSWORD|PASSWD|SECRET|TOKEN|APIKEY|PWD|PASS))=(\S+)"
+    r"(?<![A-Za-z0-9])([A-Za-z][A-Za-z0-9_.]*(?:PASSWORD|PASSWD|SECRET|TOKEN|APIKEY|PWD|PASS"
+    r"|Password|Passwd|Passphrase|Secret|Token|ApiKey|AccessKey|SecretKey))=(\S+)"
 )
-"""Names run together, as in PGPASSWORD, MYSQL_PWD, SSHPASS."""
+"""Names run together, as in PGPASSWORD, MYSQL_PWD, SSHPASS, keyStorePassword."""
 _OPTION = re.compile(rf"(?i)(?<!\S)(--?(?:[a-z0-9]+[-_])*{_NAME})(\s+)(?!-)({_VALUE})")
 """`--password x`, `-token x`. (`--password -v`: the next option is not its value.)"""
 _FLAGS = frozenset(("auth", "pin", "session-id", "pass"))
@@ -120,7 +121,7 @@ def mask_text(text: str) -> str:
     text = _BEARER.sub(_mask_bearer, text)
     if "=" in text or ":" in text:
         text = _ASSIGN.sub(_mask_assign, text)
-        text = _JOINED.sub(rf"\g<1>={MASK}", text)
+        text = _JOINED.sub(_mask_joined, text)
     if " -" in text or text.startswith("-"):
         text = _OPTION.sub(_mask_option, text)
     return _KNOWN.sub(MASK, text)
@@ -190,6 +191,10 @@ def _mask_assign(m: re.Match[str]) -> str:
     if short in ("auth", "pass", "pin", "bearer", "cookie") and ":" in sep and " " not in sep:
         return m[0]  # `pass:2`, `module.auth:main` are not assignments
     return f"{name}{sep}{MASK}"
+
+
+def _mask_joined(m: re.Match[str]) -> str:
+    return m[0] if _harmless(m[2]) or _NUMBER.match(m[2]) else f"{m[1]}={MASK}"
 
 
 def _mask_option(m: re.Match[str]) -> str:

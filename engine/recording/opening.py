@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import stat
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ def open_database(path: Path) -> Opened:
         identity = (st.st_dev, st.st_ino)
         if path.is_dir():
             raise RecordingError(f"{path} is a directory: name a .dctop file in it")
+        if not stat.S_ISREG(st.st_mode):
+            raise RecordingError(f"{path} is not a file: copy the recording into one")
         live = registry.is_written_here(identity)
         wal_mode = True
         if not registry.is_open_here(identity):
@@ -67,7 +70,10 @@ def open_database(path: Path) -> Opened:
     try:
         db, copy = _connect(path, wal_mode, live)
         minor = _check(db, path)
-        return Opened(path, db, identity, live, minor, copy)
+        notes = []
+        if minor > MINOR:
+            notes.append(f"written by a newer dctop (format {MAJOR}.{minor}): what is new in it is not shown")
+        return Opened(path, db, identity, live, minor, copy, notes)
     except BaseException as e:
         if db is not None:
             db.close()

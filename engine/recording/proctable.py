@@ -66,7 +66,7 @@ class ProcessPicker:
         else:
             changed = [p for p in table if before.get(p.pid) is not p]
         used = _used(changed, before)
-        self._table = table
+        self._table = list(table)
         # A pid that came, went, or is another process now.
         moved = len(before) != len(table) or not all(
             (q := before.get(p.pid)) is not None and q.start_ticks == p.start_ticks for p in changed
@@ -127,11 +127,11 @@ class ProcessPicker:
         """The busiest of `used`, then the biggest."""
         alive, least = self._by_pid, self._least
         if self._tables % _RESCAN_TABLES == 1 or any(
-            p.rss_bytes and p.rss_bytes > least and p.pid not in self._big for p in changed
+            p.rss_bytes and p.rss_bytes > least and self._big.get(p.pid) != p.start_ticks for p in changed
         ):
             ranked = heapq.nlargest(TOP, [p for p in self._table if p.rss_bytes], key=_rss)
             self._big = {p.pid: p.start_ticks for p in ranked}
-            self._least = ranked[-1].rss_bytes or 0 if ranked else 0
+            self._least = (ranked[-1].rss_bytes or 0) if len(ranked) == TOP else 0
         chosen = {p.pid: p for _, _, p in heapq.nlargest(TOP // 2, used)}
         for pid, start in self._big.items():
             if len(chosen) >= TOP:

@@ -9,8 +9,6 @@ import sqlite3
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +16,7 @@ from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.model import Frame
 from dctop.engine.recording.blocks import Block, ChunkInfo, Layout, TailReader, decode_chunk, frames_of
 from dctop.engine.recording.codec import Cell
+from dctop.engine.recording.facts import Bucket, Gap, RecEvent, RecordingInfo, content_bytes
 from dctop.engine.recording.flatten import DERIVED
 from dctop.engine.recording.moments import Moments
 from dctop.engine.recording.opening import Opened, open_database, scan
@@ -35,77 +34,6 @@ GAP_INTERVALS = 2.5
 _CACHED_BLOCKS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class RecEvent:
-    """What can be jumped to. `kind`: alert | marker | note | gap | run | kernel | clock | config."""
-
-    id: int
-    t0: int
-    t1: int | None
-    seq: int
-    kind: str
-    sev: str | None
-    rule: str | None
-    entity: str | None
-    series: str | None
-    title: str
-    body: str | None
-
-    @property
-    def wall_ns(self) -> int:
-        return self.t0
-
-    @property
-    def severity(self) -> str | None:
-        return self.sev
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Nothing is known between wall times `t0` and `t1` (ns)."""
-
-    t0: int
-    t1: int
-    reason: str
-
-
-class Bucket(NamedTuple):
-    """One column of an overview: time range and the numbers in it; None where nothing is known."""
-
-    t0: int
-    t1: int
-    min: float | None
-    max: float | None
-    mean: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingInfo:
-    path: Path
-    meta: Mapping[str, str]
-    host: str
-    app: str
-    format: str
-    start_wall_ns: int
-    end_wall_ns: int
-    frames: int
-    interval_s: float
-    live: bool
-    closed: bool
-    close_reason: str | None
-    recovered: str | None
-    """One line where the recording was not closed: where it ends, what was lost."""
-    bad_chunks: int
-    gaps: tuple[Gap, ...]
-    problems: tuple[str, ...]
-    size_bytes: int
-    table_bytes: Mapping[str, int]
-
-    @property
-    def duration_s(self) -> float:
-        return (self.end_wall_ns - self.start_wall_ns) / 1e9
-
-
 def open_recording(path: Path | str) -> Recording:
     """Raises RecordingError: one line, what is wrong and what to do."""
     opened = open_database(Path(path).expanduser())
@@ -119,6 +47,23 @@ def open_recording(path: Path | str) -> Recording:
     except BaseException:
         opened.close()
         raise
+
+
+class _Span(NamedTuple):
+    """Good frames without a gap: first and last number, monotonic and wall time."""
+
+    seq0: int
+    seq1: int
+    m0: int
+    m1: int
+    t0: int
+    t1: int
+
+
+def _single_spans(block: Block) -> Iterator[_Span]:
+    for seq, control, wall in zip(block.seqs, block.controls, block.walls()):
+        mono: int = control["@mono"]  # type: ignore[assignment]
+        yield _Span(seq, seq, mono, mono, wall, wall)
 
 
 class Recording:
@@ -137,6 +82,7 @@ class Recording:
         self._tail = TailReader()
         self._blocks: OrderedDict[int, Block | None] = OrderedDict()
         self._bad: dict[int, str] = {}
+        self._good_ends: tuple[tuple[ChunkInfo, ChunkInfo] | None] | None = None
         self._events: list[RecEvent] | None = None
         self._moments = Moments(self._db)
         self._version: int | None = None
@@ -169,7 +115,7 @@ class Recording:
         finally:
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
-        self._events = None
+        self._events = self._good_ends = None
         self._version = version
         return True
 
@@ -268,25 +214,32 @@ class Recording:
         except (KeyError, ValueError):
             return 100
 
+    def _ends(self) -> tuple[ChunkInfo, ChunkInfo] | None:
+        """First and last chunk that can be read: what its index row says of time is believed only then."""
+        if self._good_ends is None:
+            good = (i for i in range(len(self._chunks)) if self._block(i, False) is not None)
+            first = next(good, None)
+            back = (i for i in reversed(range(len(self._chunks))) if self._block(i, False) is not None)
+            last = next(back, None)
+            found = None if first is None or last is None else (self._chunks[first], self._chunks[last])
+            self._good_ends = (found,)
+        return self._good_ends[0]
+
     @property
     def seq_range(self) -> tuple[int, int] | None:
-        """First and last frame; None while there is none."""
-        tail = self._tail.block.seqs
-        if not self._chunks and not tail:
-            return None
-        first = self._chunks[0].seq0 if self._chunks else tail[0]
-        return first, tail[-1] if tail else self._chunks[-1].seq1
+        """First and last good frame; None while there is none."""
+        tail, ends = self._tail.block.seqs, self._ends()
+        if ends is None:
+            return (tail[0], tail[-1]) if tail else None
+        return ends[0].seq0, tail[-1] if tail else ends[1].seq1
 
     @property
     def time_range(self) -> tuple[int, int] | None:
-        """Wall time of first and last frame."""
-        walls = self._tail.block.walls()
-        if not self._chunks and not walls:
-            return None
-        return (
-            self._chunks[0].t0 if self._chunks else walls[0],
-            walls[-1] if walls else self._chunks[-1].t1,
-        )
+        """Wall time of first and last good frame."""
+        walls, ends = self._tail.block.walls(), self._ends()
+        if ends is None:
+            return (walls[0], walls[-1]) if walls else None
+        return ends[0].t0, walls[-1] if walls else ends[1].t1
 
     @property
     def info(self) -> RecordingInfo:
@@ -309,10 +262,14 @@ class Recording:
             recovered=None if closed or self.live else self._recovered(t1),
             bad_chunks=len(self._bad),
             gaps=tuple(self.gaps),
-            problems=(*self.problems, *sorted(self._moments.problems)),
+            problems=(*self.problems, *sorted(self._moments.problems), *self._bad_lines()),
             size_bytes=self._size(),
-            table_bytes=self._table_bytes(),
+            table_bytes=content_bytes(self._db),
         )
+
+    def _bad_lines(self) -> list[str]:
+        lines = [f"frames from {seq} on (a chunk): {why}" for seq, why in sorted(self._bad.items())]
+        return lines + [f"frame {seq}: does not decode" for seq, _ in self._tail.bad]
 
     def _start_wall(self) -> int:
         try:
@@ -335,26 +292,6 @@ class Recording:
                 pass
         return total
 
-    def _table_bytes(self) -> dict[str, int]:
-        """Bytes of content, by kind."""
-        asked = {
-            "numbers": "SELECT sum(length(num)) FROM chunk",
-            "processes": "SELECT sum(length(proc)) FROM chunk",
-            "rollups": "SELECT sum(length(roll)) FROM chunk",
-            "newest frames": "SELECT sum(length(data)) FROM tail",
-            "steps": "SELECT (SELECT coalesce(sum(length(data)+length(thin)),0) FROM step_chunk)"
-            "+(SELECT coalesce(sum(length(data)),0) FROM step_tail)",
-            "alerts": "SELECT sum(length(body)) FROM alert_log",
-            "events": "SELECT sum(length(title)+coalesce(length(body),0)) FROM event",
-        }
-        out: dict[str, int] = {}
-        for name, sql in asked.items():
-            try:
-                out[name] = int(self._db.execute(sql).fetchone()[0] or 0)
-            except (sqlite3.DatabaseError, ValueError, TypeError):
-                continue
-        return out
-
     def check(self) -> None:
         """Decode everything; what is wrong shows in `info` from then on."""
         for i in range(len(self._chunks)):
@@ -368,33 +305,38 @@ class Recording:
     @property
     def gaps(self) -> list[Gap]:
         """Where nothing is known: recorded gaps, frames too far apart, damaged chunks; oldest first."""
-        limit = GAP_INTERVALS * self.interval_s * 1e9
         out = [Gap(e.t0, e.t1 or e.t0, e.title) for e in self.events("gap")]
-        out += [Gap(c.t0, c.t1, f"damaged: {self._bad[c.seq0]}") for c in self._chunks if c.seq0 in self._bad]
-        out += [Gap(wall, wall, "damaged frame") for _, wall in self._tail.bad]
-        spans = [(c.m0, c.m1, c.t0, c.t1) for c in self._chunks]
-        for control, wall in zip(self._tail.block.controls, self._tail.block.walls()):
-            mono: int = control["@mono"]  # type: ignore[assignment]
-            spans.append((mono, mono, wall, wall))
-        for a, b in pairwise(spans):
-            if b[0] - a[1] > limit:
-                out.append(Gap(a[3], b[2], "nothing was recorded"))
-        for block_at, c in enumerate(self._chunks):
-            if c.m1 - c.m0 > (c.n - 1) * self.interval_s * 1e9 + limit and c.seq0 not in self._bad:
-                out += self._gaps_inside(block_at, limit)
+        limit = GAP_INTERVALS * self.interval_s * 1e9
+        before: _Span | None = None
+        for span in self._spans(limit):
+            if before is not None:
+                bad = self._bad_between(before.seq1, span.seq0)
+                if bad is not None:
+                    out.append(Gap(before.t1, span.t0, f"damaged: {bad}"))
+                elif span.m0 - before.m1 > limit:
+                    out.append(Gap(before.t1, span.t0, "nothing was recorded"))
+            before = span
         return sorted(out, key=lambda g: g.t0)
 
-    def _gaps_inside(self, i: int, limit: float) -> list[Gap]:
-        block = self._block(i, False)
-        if block is None:
-            return []
-        walls = block.walls()
-        monos: list[int] = [c["@mono"] for c in block.controls]  # type: ignore[misc]
-        return [
-            Gap(walls[k], walls[k + 1], "nothing was recorded")
-            for k in range(len(monos) - 1)
-            if monos[k + 1] - monos[k] > limit
-        ]
+    def _spans(self, limit: float) -> Iterator[_Span]:
+        """Stretches of good frames: chunks, those with a gap inside and the tail frame by frame."""
+        for i, c in enumerate(self._chunks):
+            if c.seq0 in self._bad:
+                continue
+            if c.m1 - c.m0 <= (c.n - 1) * self.interval_s * 1e9 + limit:
+                yield _Span(c.seq0, c.seq1, c.m0, c.m1, c.t0, c.t1)
+            else:
+                block = self._block(i, False)
+                if block is not None:
+                    yield from _single_spans(block)
+        yield from _single_spans(self._tail.block)
+
+    def _bad_between(self, seq0: int, seq1: int) -> str | None:
+        """Why something between these frames cannot be read; None if all can."""
+        for seq, why in self._bad.items():
+            if seq0 < seq < seq1:
+                return why
+        return next(("a frame does not decode" for seq, _ in self._tail.bad if seq0 < seq < seq1), None)
 
     # -- frames -------------------------------------------------------------------------------------
 

@@ -404,7 +404,7 @@ class _Worker:
             chunks = self.store.chunks
             if chunks != self._chunks:
                 self._chunks = chunks
-                evict(self.store.db, owner.caps, time.monotonic_ns(), low)
+                evict(self.store.db, owner.caps, low)
         except (sqlite3.Error, OSError) as e:
             log.warning("keeping the recording within its caps failed: %s", e)
 
@@ -415,6 +415,7 @@ class _Worker:
         if self.pending:  # the disk is full to the end
             owner._lost += sum(item.flat is not None for item in self.pending)
         try:
+            evict(self.store.db, owner.caps, False)
             self.store.close(reason)
             owner._size = owner.path.stat().st_size
         except (sqlite3.Error, OSError) as e:

@@ -55,14 +55,15 @@ def network_fs(path: str, mountinfo: str = "/proc/self/mountinfo") -> str | None
     return kind if kind in _NETWORK else None
 
 
-def evict(db: sqlite3.Connection, caps: Caps, now_mono_ns: int, low: bool) -> int:
+def evict(db: sqlite3.Connection, caps: Caps, low: bool) -> int:
     """Delete the oldest chunks beyond the caps, one more while space is low; the freed pages go back to the
     file system. Returns how many chunks went. Events stay as long as anything else can go."""
     gone = 0
     db.execute("BEGIN IMMEDIATE")
     try:
         if caps.max_age_s is not None:
-            limit = now_mono_ns - int(caps.max_age_s * 1e9)
+            newest = db.execute("SELECT m1 FROM chunk ORDER BY seq0 DESC LIMIT 1").fetchone()
+            limit = (newest[0] if newest else 0) - int(caps.max_age_s * 1e9)
             for (seq0,) in db.execute("SELECT seq0 FROM chunk WHERE m1<? ORDER BY seq0", (limit,)).fetchall():
                 _drop(db, seq0)
                 gone += 1
@@ -81,8 +82,14 @@ def evict(db: sqlite3.Connection, caps: Caps, now_mono_ns: int, low: bool) -> in
             db.execute("ROLLBACK")
         raise
     if gone:
-        db.execute("PRAGMA incremental_vacuum").fetchall()
+        shrink(db)
     return gone
+
+
+def shrink(db: sqlite3.Connection) -> None:
+    """Give free pages back to the file system. (A script, because `execute` would step the pragma only
+    once, which frees one page.)"""
+    db.executescript("PRAGMA incremental_vacuum;")
 
 
 def _used(db: sqlite3.Connection) -> int:

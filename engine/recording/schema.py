@@ -92,7 +92,7 @@ def seal(payload: bytes, keys: Sequence[int], level: int = 4) -> bytes:
         packed, codec = zlib.compress(payload, level), CODEC_ZLIB
     if len(packed) >= len(payload):
         packed, codec = payload, CODEC_STORED
-    return _HEAD.pack(codec, zlib.crc32(packed, _key_crc(keys))) + packed
+    return _HEAD.pack(codec, zlib.crc32(packed, _key_crc((codec, *keys)))) + packed
 
 
 def unseal(blob: object, keys: Sequence[object]) -> bytes:
@@ -101,7 +101,7 @@ def unseal(blob: object, keys: Sequence[object]) -> bytes:
         raise Damaged("empty or short blob")
     codec, crc = _HEAD.unpack_from(blob)
     packed = blob[_HEAD.size :]
-    if zlib.crc32(packed, _key_crc(keys)) != crc:
+    if zlib.crc32(packed, _key_crc((codec, *keys))) != crc:
         raise Damaged("checksum does not fit")
     if codec == CODEC_STORED:
         return packed

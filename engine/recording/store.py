@@ -23,6 +23,7 @@ from dctop.engine.recording.codec import ABSENT, Cell, encode_table
 from dctop.engine.recording.flatten import CONTROL, DERIVED, Cells, FlatFrame, clean, mark_new
 from dctop.engine.recording.plain import alert_text, dump
 from dctop.engine.recording.proctable import Table, encode_tables
+from dctop.engine.recording.retention import shrink
 from dctop.engine.recording.rollup import RollBuilder
 from dctop.engine.recording.runtake import Changes, StepBatch
 from dctop.engine.recording.schema import CHUNK_FRAMES, STEP_CHUNK, RecordingError, SqlValue, row_crc, seal
@@ -342,7 +343,8 @@ class Store:
         keys = (row0, len(columns[0]), seq0, seq1, t0, t1)
         data, far = seal(encode_steps(columns), keys), seal(encode_steps(thin(columns)), keys)
         self.db.execute("INSERT INTO step_chunk VALUES(?,?,?,?,?,?,?,?,?)", (run, *keys, data, far))
-        self._state.payload += len(data) + len(far)
+        if seq0 != seq1:  # a history taken over at once says nothing about the rate
+            self._state.payload += len(data) + len(far)
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -420,6 +422,7 @@ class Store:
             except BaseException:
                 self._state = saved
                 raise
+            shrink(self.db)
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             try:
                 self.db.execute("PRAGMA journal_mode=DELETE")
