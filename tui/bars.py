@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dctop.engine.rules.alert import RANK, Alert
@@ -133,20 +133,39 @@ class Hint:
     action: str
 
 
-def footer(hints: Sequence[Hint], w: int) -> tuple[Row, list[tuple[int, int, str]]]:
-    """The line and where on it which action can be clicked: (from, to, action id)."""
+def footer(
+    hints: Sequence[Hint], w: int, always: Collection[str] = ()
+) -> tuple[Row, list[tuple[int, int, str]]]:
+    """The line and where on it which action can be clicked: (from, to, action id).
+
+    Hints of the actions in `always` are kept, at the end, when others have to go.
+    """
     spans: list[Span] = []
     places: list[tuple[int, int, str]] = []
-    x = 0
+    kept = [h for h in hints if h.action in always]
+    while kept and sum(map(_cells, kept)) > w:
+        kept.pop(0)
+    room = w - sum(map(_cells, kept))
+    shown: list[Hint] = []
     for hint in hints:
-        text = f" {hint.key}"
-        cells = width(text) + 1 + width(hint.label) + 1
-        if x + cells > w:
+        if hint.action in always:
+            continue
+        room -= _cells(hint)
+        if room < 0:
             break
+        shown.append(hint)
+    x = 0
+    for hint in (*shown, *kept):
+        text = f" {hint.key}"
+        cells = _cells(hint)
         spans += [(text, S.ACCENT), (f" {hint.label} ", S.DIM)]
         places.append((x, x + cells, hint.action))
         x += cells
     return fit_row(merge(spans), w), places
+
+
+def _cells(hint: Hint) -> int:
+    return width(hint.key) + width(hint.label) + 3
 
 
 def notice_line(text: str, severity: str, w: int, look: Look) -> Row:

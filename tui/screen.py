@@ -25,7 +25,7 @@ from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.alerts import AlertsPane
 from dctop.tui.panes.base import PaneModel, View
 from dctop.tui.panes.timeline import TimelinePane, TimelineState
-from dctop.tui.sources import gpu_count, is_live, is_replay, overview, recorder_status
+from dctop.tui.sources import gaps_of, gpu_count, is_live, is_replay, overview, recorder_status
 from dctop.tui.state import Filtering, UiState
 from dctop.tui.theme import Paint
 from dctop.tui.views import alerts as alerts_view
@@ -253,7 +253,7 @@ class NodeScreen(FastScreen):
                 source.t0_ns,
                 source.t1_ns,
                 marks=marks,
-                gaps=source.gaps(),
+                gaps=gaps_of(source),
                 lanes=overview(source),
             )
         state = model.state
@@ -356,7 +356,7 @@ class NodeScreen(FastScreen):
             return bars.filter_line(name, filtering.edit.spans(max(1, w - len(name) - 10)), w)
         key = (w, self.state.focus, self.look)
         if self._footer_made is None or self._footer_made[0] != key:
-            row, self._footer_places = bars.footer(self._hints(), w)
+            row, self._footer_places = bars.footer(self._hints(), w, ("app.help", "app.quit"))
             self._footer_made = (key, row, self._footer_places)
         _, row, self._footer_places = self._footer_made
         return row
@@ -382,7 +382,7 @@ class NodeScreen(FastScreen):
             source.t1_ns,
             source.position_ns,
             marks,
-            source.gaps(),
+            gaps_of(source),
             w,
             self.look,
         )

@@ -87,6 +87,11 @@ def is_replay(source: Source) -> TypeGuard[ReplayLike]:
     return source.mode == "replay"
 
 
+def gaps_of(source: ReplayLike) -> list[tuple[int, int]]:
+    """Stretches of a recording in which nothing was recorded: (from, to), wall clock, ns."""
+    return [(gap.t0, gap.t1) for gap in source.gaps()]
+
+
 _LANES = (("cpu", "cpu.util_pct"), ("mem", "memory.used_pct"), ("loss", "train.loss"))
 _LANE_CELLS = 400
 
