@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -337,13 +338,9 @@ def test_another_users_io_is_missing_not_zero() -> None:
 
 @as_root
 @pytest.mark.parametrize("hidepid", [1, 2])
-def test_hidden_processes_are_not_there_and_it_is_said(tmp_path: Path, hidepid: int) -> None:
-    where = tmp_path / "proc"
-    where.mkdir()
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents:
-        if str(folder).startswith("/tmp/") and folder.stat().st_uid == os.getuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
+def test_hidden_processes_are_not_there_and_it_is_said(hidepid: int) -> None:
+    where = Path(tempfile.mkdtemp(prefix="dctop-hidepid-"))  # pytest's own directories are closed to others
+    where.chmod(0o755)
     subprocess.run(["mount", "-t", "proc", "-o", f"hidepid={hidepid}", "proc", str(where)], check=True)
     try:
 
@@ -359,6 +356,7 @@ def test_hidden_processes_are_not_there_and_it_is_said(tmp_path: Path, hidepid: 
         assert len(problems) == 1 and "hidepid" in problems[0]
     finally:
         subprocess.run(["umount", str(where)], check=True)
+        where.rmdir()
 
 
 # -- descriptors ------------------------------------------------------------------------------------------
