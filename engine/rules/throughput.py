@@ -137,11 +137,11 @@ class ThroughputRegression(RunRule):
         if not run.training:
             return NOT_APPLICABLE
         n, wide = int(self.t["steps"]), int(self.t["best_steps"])
-        rates = _rates(run)
+        batch = run.batch
+        rates = _rates(run, batch)
         if len(rates) < wide:
             return Needs("steps", str(wide))
         best = self._best.setdefault(run.id, _Best())
-        batch = run.batch
         if best.batch is not None and batch is not None and abs(batch - best.batch) > 0.05 * best.batch:
             best = self._best[run.id] = _Best()
         self._learn(best, run, rates, wide, batch)
@@ -197,12 +197,14 @@ class ThroughputRegression(RunRule):
         return Details(evidence, facts | {"phase": named or "-"}, [remedy])
 
 
-def _rates(run: RunWindow) -> list[float]:
-    """Samples/s of each judged step."""
+def _rates(run: RunWindow, batch: int | None) -> list[float]:
+    """Samples/s of each judged step with the batch size of now (the last of an epoch is often smaller)."""
+    if batch is None:
+        return []
     samples, times = run.column("samples"), run.column("step_s")
-    n = min(len(samples), len(times))
+    n, least, most = min(len(samples), len(times)), 0.95 * batch, 1.05 * batch
     rows = (i for i in run.rows() if i < n)
-    return [samples[i] / times[i] for i in rows if times[i] > 0 and samples[i] == samples[i]]
+    return [samples[i] / times[i] for i in rows if times[i] > 0 and least <= samples[i] <= most]
 
 
 def _phases(run: RunWindow, n: int) -> dict[str, float]:

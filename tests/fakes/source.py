@@ -194,7 +194,7 @@ class FakeRun:
         if any(r.id == self.now.id for r in self.source.known_runs):
             self.publish()
 
-    def event(self, kind: str, text: str = "", step: int | None = None, **data: Any) -> RunEvent:
+    def event(self, kind: str, text: str = "", step: int | None = None, /, **data: Any) -> RunEvent:
         n = len(self.columns["step"])
         at = step if step is not None else (int(self.columns["step"][-1]) if n else 0)
         e = RunEvent(self.source.wall_ns, at, kind, text or kind, data)

@@ -1,0 +1,270 @@
+"""Problem 4: each rule fires on its pathology and is silent on healthy curves and in its traps."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from tests.engine.rules.scene import Scene, noisy, values
+from tests.fakes.source import FakeRun
+
+CONVERGENCE = ("loss-nonfinite", "init-loss-mismatch", "early-divergence", "loss-diverging", "loss-spike",
+               "grad-exploding", "chance-level", "plateau", "overfitting")  # fmt: skip
+
+
+def healthy(seed: int) -> object:
+    """A falling loss with the noise of small batches."""
+    rng = random.Random(seed)
+    return lambda step: (2.0 * 0.9985**step + 0.3) * math.exp(rng.gauss(0, 0.25))
+
+
+def fresh(s: Scene, **config: object) -> FakeRun:
+    """A run whose first steps are still to come."""
+    return s.run(warm=False, **config)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("a_tick", [7, 50])
+def test_healthy_training_raises_nothing(seed: int, a_tick: int) -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 1500, a_tick, loss=healthy(seed), grad_norm=noisy(3.5, 0.4))
+    assert [a.rule for a in s.engine.alerts()] == []
+
+
+def test_a_nan_fires_at_once_with_the_last_good_checkpoint() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 200)
+    run.event("checkpoint", "saved", 150, ok=True, path="/runs/run-1/checkpoints/step-150.pt", bytes=1000)
+    run.event("nonfinite", "loss is NaN", 220, loss="nan", lr=0.01, grad_norm="nan",
+              last_finite_loss=0.4, last_finite_step=219)  # fmt: skip
+    s.go()
+    a = s.alert("loss-nonfinite")
+    assert (a.severity, a.first_step, a.kind) == ("critical", 220, "event")
+    assert a.remedies[0].quantity == "step 150, 70 steps back"
+    assert a.remedies[1].quantity == "lr 0.01 -> 0.001"
+    assert a.remedies[2].quantity == "max norm 3.5 (90th percentile)"
+
+
+def test_a_nan_explains_what_the_curves_do_after_it() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 400, loss=noisy(0.5))
+    run.event("nonfinite", "loss is NaN", 420, loss="nan", lr=0.01)
+    s.train(run, 200, loss=9.0)
+    assert s.alert("loss-diverging").suppressed_by == "loss-nonfinite"
+    assert s.engine.counts == (1, 0, 0)
+
+
+def test_a_wrong_first_loss_is_told_once() -> None:
+    s = Scene()
+    run = fresh(s)
+    s.train(run, 10, 10, loss=8.49)
+    s.train(run, 10, 10, loss=2.0)
+    a = s.alert("init-loss-mismatch")
+    assert (a.severity, a.count, a.first_step) == ("warning", 1, 1)
+    s.quiet("early-divergence")
+
+
+@pytest.mark.parametrize("first", [2.1, 2.3, 2.6, 3.3])
+def test_a_right_first_loss_is_well(first: float) -> None:
+    s = Scene()
+    run = fresh(s)
+    s.train(run, 10, 10, loss=first)
+    s.quiet("init-loss-mismatch")
+
+
+def test_resumed_runs_and_other_losses_have_no_first_loss() -> None:
+    s = Scene()
+    run = fresh(s)
+    run.event("note", "resumed after step 500")
+    s.train(run, 10, 10, loss=0.1)
+    s.quiet("init-loss-mismatch")
+    s = Scene()
+    run = fresh(s, loss="mse")
+    s.train(run, 10, 10, loss=50.0)
+    s.quiet("init-loss-mismatch", but_checked=False)
+    assert "classes" in s.unknown("init-loss-mismatch")
+
+
+def test_divergence_from_the_start() -> None:
+    s = Scene()
+    run = fresh(s)
+    s.train(run, 60, 10, loss=lambda n: 2.3 if n < 5 else 7.0, lr=0.1)
+    a = s.alert("early-divergence")
+    assert (a.first_step, a.severity) == (5, "critical")
+    assert a.remedies[0].quantity == "lr 0.1 -> 0.01"
+
+
+def test_a_late_rise_is_no_early_divergence() -> None:
+    s = Scene()
+    run = fresh(s)
+    s.train(run, 300, 50, loss=lambda n: 2.3 if n < 150 else 7.0)
+    s.quiet("early-divergence")
+
+
+def test_divergence_of_medians_and_recovery() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 500, loss=noisy(0.5))
+    s.quiet("loss-diverging")
+    s.train(run, 60, 20, loss=2.0)
+    a = s.alert("loss-diverging")
+    assert a.severity == "critical"
+    s.train(run, 3000, loss=noisy(0.5))
+    assert s.alert("loss-diverging").state == "closed"
+
+
+def test_small_batches_need_more_steps_to_diverge() -> None:
+    """The window counts samples: 20 bad steps of 8 are not yet a divergence."""
+    s = Scene()
+    run = s.run()
+    s.train(run, 500, samples=8, loss=noisy(0.5))
+    s.train(run, 20, 20, samples=8, loss=2.0)
+    s.train(run, 500, samples=8, loss=noisy(0.5))
+    s.quiet("loss-diverging")
+
+
+def test_three_of_five_make_a_spike_and_one_does_not() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 400, loss=noisy(0.5))
+    s.train(run, 10, 10, loss=lambda n: 5.0 if n == 425 else 0.5)
+    s.train(run, 100, loss=noisy(0.5))
+    s.quiet("loss-spike")
+    s.train(run, 50, loss=lambda n: 5.0 if 540 <= n < 543 else 0.5)
+    a = s.alert("loss-spike")
+    assert (a.first_step, a.severity, a.count) == (540, "warning", 1)
+    assert a.remedies[0].quantity == "steps 540-542"
+
+
+def test_a_long_spike_is_one_episode() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 400, loss=noisy(0.5))
+    s.train(run, 200, 10, loss=lambda n: 5.0 if 450 <= n < 480 else 0.5)
+    assert s.alert("loss-spike").count == 1
+
+
+@pytest.mark.parametrize("a_tick", [3, 25, 130])
+def test_spikes_do_not_depend_on_how_steps_arrive(a_tick: int) -> None:
+    s = Scene()
+    run = s.run()
+    s.train(
+        run, 780, a_tick, loss=lambda n: 5.0 if n in (333, 334, 336, 700, 701, 702) else 0.5 + 0.01 * (n % 7)
+    )
+    a = s.alert("loss-spike")
+    assert (a.count, a.first_step) == (2, 333)
+
+
+def test_exploding_gradients() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 300, grad_norm=noisy(3.5, 0.5))
+    s.quiet("grad-exploding")
+    s.train(run, 10, 10, grad_norm=lambda n: 80.0 if n == 325 else 3.5)
+    a = s.alert("grad-exploding")
+    assert (a.first_step, values(a)["Gradient norm"]) == (325, 80.0)
+
+
+def test_slowly_growing_gradients() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 900, grad_norm=lambda n: 1.0 if n < 700 else 1.0 + 8 * min(1.0, (n - 700) / 150))
+    assert s.alert("grad-exploding").severity == "warning"
+
+
+def test_chance_level() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 150, accuracy=0.1, loss=2.304)
+    s.quiet("chance-level", but_checked=False)
+    s.train(run, 150, accuracy=0.1, loss=2.304, grad_norm=0.2)
+    a = s.alert("chance-level")
+    assert "shuffled" in a.remedies[0].text
+    s.train(run, 400, accuracy=lambda n: 0.7, loss=0.9)
+    s.train(run, 1600, accuracy=0.7, loss=0.9)
+    assert s.alert("chance-level").state == "closed"
+
+
+def test_chance_level_with_tiny_updates_names_the_rate() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 400, accuracy=0.1, loss=2.303, update_ratio=1e-6)
+    assert "raise the learning rate" in s.alert("chance-level").remedies[0].text
+
+
+def test_plateau_while_the_loss_is_high() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 500, loss=noisy(1.8, 0.02), accuracy=0.4)
+    assert s.alert("plateau").severity == "warning"
+
+
+def test_a_converged_run_is_a_note() -> None:
+    s = Scene()
+    run = s.run()
+    for accuracy in (0.90, 0.915, 0.914, 0.915, 0.9149):
+        s.train(run, 200, loss=noisy(0.3))
+        run.event("eval", "eval", loss=0.3, accuracy=accuracy)
+    s.go()
+    a = s.alert("plateau")
+    assert a.severity == "info"
+    assert "91.5" in a.why
+
+
+def test_a_falling_loss_is_no_plateau() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 1000, loss=lambda n: 2.3 * 0.9985**n)
+    s.quiet("plateau")
+
+
+def epochs(s: Scene, run: FakeRun, curve: list[tuple[float, float]]) -> None:
+    """(training loss, validation loss) of each epoch."""
+    for train, val in curve:
+        s.train(run, 100, loss=noisy(train, 0.01))
+        run.event("epoch", "epoch", loss=train)
+        run.event("eval", "eval", loss=val, accuracy=0.9)
+        s.go()
+
+
+# The handbook's own run: best at epoch 8, worse at 9 and 10.
+TUTORIAL = [(0.5, 0.38), (0.33, 0.32), (0.28, 0.29), (0.25, 0.275), (0.22, 0.262), (0.20, 0.255), (0.18, 0.249),
+            (0.16, 0.246), (0.145, 0.262), (0.13, 0.303)]  # fmt: skip
+
+
+def test_overfitting_fires_at_the_tutorials_tenth_epoch() -> None:
+    s = Scene()
+    run = s.run()
+    epochs(s, run, TUTORIAL[:9])
+    s.quiet("overfitting")
+    epochs(s, run, TUTORIAL[9:])
+    a = s.alert("overfitting")
+    assert values(a)["At step"] == 820
+    assert a.remedies[0].quantity == "step 820"
+
+
+def test_one_bad_evaluation_is_no_overfitting() -> None:
+    s = Scene()
+    run = s.run()
+    epochs(s, run, [*TUTORIAL[:8], (0.145, 0.30), (0.13, 0.245)])
+    s.quiet("overfitting")
+
+
+def test_a_worse_loss_in_both_is_no_overfitting() -> None:
+    s = Scene()
+    run = s.run()
+    epochs(s, run, [*TUTORIAL[:8], (0.30, 0.40), (0.35, 0.45)])
+    s.quiet("overfitting")
+
+
+def test_warm_up_steps_are_not_judged() -> None:
+    s = Scene()
+    run = fresh(s)
+    s.train(run, 300, 10, loss=lambda n: 2.3 if n % 50 else 9.0, grad_norm=lambda n: 1.0 if n % 40 else 99.0)
+    s.quiet("loss-spike", but_checked=False)
+    assert "training steps" in s.unknown("loss-spike")
