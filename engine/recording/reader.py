@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dctop.engine.metrics.builder import SnapshotBuilder
+from dctop.engine.metrics.history import History
 from dctop.engine.metrics.model import Frame
 from dctop.engine.recording.blocks import Block, ChunkInfo, Layout, TailReader, decode_chunk, frames_of
 from dctop.engine.recording.codec import Cell
@@ -31,6 +32,7 @@ __all__ = ["Bucket", "Gap", "RecEvent", "Recording", "RecordingError", "Recordin
 
 GAP_INTERVALS = 2.5
 """Frames further apart than this many intervals have a gap between them."""
+SHORT_FRAMES = 600
 _CACHED_BLOCKS = 12
 
 
@@ -83,6 +85,7 @@ class Recording:
         self._blocks: OrderedDict[int, Block | None] = OrderedDict()
         self._bad: dict[int, str] = {}
         self._good_ends: tuple[tuple[ChunkInfo, ChunkInfo] | None] | None = None
+        self._fine: tuple[list[int], History] | None = None
         self._events: list[RecEvent] | None = None
         self._moments = Moments(self._db)
         self._version: int | None = None
@@ -115,7 +118,7 @@ class Recording:
         finally:
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
-        self._events = self._good_ends = None
+        self._events = self._good_ends = self._fine = None
         self._version = version
         return True
 
@@ -510,18 +513,20 @@ class Recording:
     def overview(self, series_key: str, n: int) -> list[Bucket]:
         """`n` buckets of equal time over the whole recording: smallest, largest and mean value of a numeric
         series, raw gauges and derived ones alike, from the rollups. Where a bucket is shorter than a rollup
-        (60 frames) neighbours share it."""
+        (60 frames) neighbours share it; short recordings are looked at frame by frame."""
         span = self.time_range
         if span is None or n <= 0:
             return []
         t0, t1 = span[0], max(span[1], span[0] + 1)
         width = (t1 - t0) / n
+        reach = int(self.interval_s * 1e9)
         sums: list[list[tuple[float, float, float]]] = [[] for _ in range(n)]
-        for part in self._rolls(series_key):
+        short = not self.live and sum(c.n for c in self._chunks) <= SHORT_FRAMES
+        for part in self._each_frame(series_key) if short else self._rolls(series_key):
             if part.min is None or part.max is None or part.mean is None:
                 continue
             first = min(n - 1, max(0, int((part.t0 - t0) / width)))
-            last = min(n - 1, max(first, int((part.t1 - t0) / width)))
+            last = min(n - 1, max(first, int((part.t1 + reach - t0) / width) - 1))
             for i in range(first, last + 1):
                 sums[i].append((part.min, part.max, part.mean))
         out = []
@@ -533,6 +538,18 @@ class Recording:
             else:
                 out.append(Bucket(a, b, None, None, None))
         return out
+
+    def _each_frame(self, key: str) -> Iterator[Bucket]:
+        if self._fine is None:
+            builder, frames = SnapshotBuilder(self.tick_hz), self.frames(0, 1 << 62, procs_from=1 << 62)
+            snaps = [builder.push(f) for f in frames]
+            history = History(2 * SHORT_FRAMES)
+            history.extend([snap.values for snap in snaps])
+            self._fine = [snap.frame.wall_ns for snap in snaps], history
+        walls, history = self._fine
+        for wall, value in zip(walls, history.window(key, len(walls))):
+            if value == value:
+                yield Bucket(wall, wall, value, value, value)
 
     def _rolls(self, key: str) -> Iterator[Bucket]:
         at: dict[int, tuple[int, int] | None] = {}

@@ -16,6 +16,7 @@ from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.history import History
 from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.engine.recording.reader import GAP_INTERVALS, RecEvent, Recording, open_recording
+from dctop.engine.recording.schema import RecordingError
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Value, series
@@ -70,6 +71,10 @@ class ReplaySource:
         span = recording.seq_range
         if span is not None:
             self.seek_seq(span[0])
+        elif recording.info.bad_chunks:
+            why = recording.info.problems[-1]
+            recording.close()
+            raise RecordingError(f"{recording.path}: not one frame can be read ({why})")
 
     def close(self) -> None:
         self.recording.close()

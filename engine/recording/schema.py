@@ -62,7 +62,7 @@ CREATE TABLE event(id INTEGER PRIMARY KEY, t0 INTEGER, t1 INTEGER, seq INTEGER, 
 CREATE INDEX event_t ON event(t0);
 CREATE INDEX event_k ON event(kind, t0);
 """
-"""What is where (docs/RECORDING.md explains it to users):
+"""What is where:
 
 meta        facts on the session: host, kernel, interval, versions, start, and at a clean end `closed_at`
 metric      the catalogue entries of what occurs: kind, unit, help, how it is read
