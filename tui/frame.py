@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from dctop.tui.draw.look import Look
-from dctop.tui.draw.rows import Row, S, Span, blank, fit_row, merge, row_width
+from dctop.tui.draw.rows import Row, S, Span, blank, fit_row, merge, row_width, width
 
 _ROUND = ("╭", "╮", "╰", "╯", "─", "│")
 _HEAVY = ("┏", "┓", "┗", "┛", "━", "┃")
@@ -72,8 +73,9 @@ def framed(
     return rows
 
 
-def safe_row(row: Row, w: int) -> Row:
-    """The row as it may be sent to a terminal: exactly `w` cells and printable.
+def safe_row(row: Row, w: int, unicode: bool = True) -> Row:
+    """The row as it may be sent to a terminal: exactly `w` cells, printable, and ASCII where the terminal
+    has no more (`unicode` False).
 
     Panes promise both; a row that breaks the promise (or text that came through unclean) must not be able
     to break the screen, so it is mended here, where all rows pass.
@@ -81,9 +83,32 @@ def safe_row(row: Row, w: int) -> Row:
     cells = 0
     for text, _ in row:
         if not text.isprintable():
-            return fit_row([(clean(t), s) for t, s in row], w)
+            return safe_row(tuple((clean(t), s) for t, s in row), w, unicode)
+        if not unicode and not text.isascii():
+            return fit_ascii([(plain(t), s) for t, s in row], w)
         cells += len(text) if text.isascii() else row_width(((text, S.TEXT),))
-    return row if cells == w else fit_row(row, w)
+    if cells == w:
+        return row
+    return fit_row(row, w) if unicode else fit_ascii(row, w)
+
+
+def fit_ascii(spans: Sequence[Span], w: int) -> Row:
+    """As `fit_row`, with a cut marked in ASCII."""
+    return tuple((text.replace("…", "~"), style) for text, style in fit_row(spans, w))
+
+
+_PLAIN = str.maketrans(
+    {"…": "~", "·": ".", "←": "<", "→": ">", "↑": "^", "↓": "v", "⏎": "<", "␣": "_", "×": "x", "µ": "u",
+     "■": "!", "▲": "*", "●": "*", "○": "o", "◆": "+", "✓": "v", "▶": ">", "◀": "<", "‖": "=",
+     "▸": ">", "▾": "v", "−": "-", "–": "-", "°": "o"}
+)  # fmt: skip
+
+
+@lru_cache(2048)
+def plain(text: str) -> str:
+    """In ASCII, in as many cells as before."""
+    text = text.translate(_PLAIN)
+    return text if text.isascii() else "".join(c if c.isascii() else "?" * width(c) for c in text)
 
 
 def clean(text: str) -> str:

@@ -41,10 +41,11 @@ class DialogWidget(RowsWidget):
         dialog = self.top
         if dialog is None or w < 3 or h < 3:
             return
-        body = [safe_row(row, w - 2) for row in dialog.body(w - 2, h - 2, look)]
+        body = [safe_row(row, w - 2, look.unicode) for row in dialog.body(w - 2, h - 2, look)]
         rows = framed(
             [(clean(dialog.title), S.TITLE)], _hints(dialog, w, look), body, w, h, look, focused=True
         )
+        rows[0] = safe_row(rows[0], w, look.unicode)
         self.put(rows, quiet)
 
     def on_click(self, event: events.Click) -> None:

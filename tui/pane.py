@@ -80,8 +80,10 @@ class PaneWidget(RowsWidget):
         clean_left = safe_spans(left)
         clean_right = safe_spans(right)
         if not reuse or h < 3 or w < 3:
-            safe = [safe_row(row, inner_w) for row in body[:inner_h]]
+            safe = [safe_row(row, inner_w, view.look.unicode) for row in body[:inner_h]]
             rows = framed(clean_left, clean_right, safe, w, h, view.look, view.focused)
+            if rows:
+                rows[0] = safe_row(rows[0], w, view.look.unicode)
         else:
             rows = list(old_rows)
             known = len(old_body)
@@ -89,10 +91,11 @@ class PaneWidget(RowsWidget):
                 row = body[i] if i < len(body) else ()
                 if i < known and (row is old_body[i] or row == old_body[i]):
                     continue
-                rows[i + 1] = (wall, *safe_row(row, inner_w), wall)
+                rows[i + 1] = (wall, *safe_row(row, inner_w, view.look.unicode), wall)
             titles = (tuple(clean_left), tuple(clean_right))
             if self._edges is None or self._edges[0] != titles:
-                self._edges = (titles, framed(clean_left, clean_right, (), w, 1, view.look, view.focused)[0])
+                edge_row = framed(clean_left, clean_right, (), w, 1, view.look, view.focused)[0]
+                self._edges = (titles, safe_row(edge_row, w, view.look.unicode))
             rows[0] = self._edges[1]
         if not reuse:
             self._edges = None

@@ -288,12 +288,15 @@ class NodeScreen(FastScreen):
             self.dialog.draw(box.w, box.h, self.look)
 
     def _draw_bars(self, w: int, quiet: bool = False) -> None:
-        self.header.put([safe_row(bars.header(self._head(), w, self.look), w)], quiet)
+        self.header.put([self._line(bars.header(self._head(), w, self.look), w)], quiet)
         if self._ribbon_row is not None:
-            self.ribbon.put([safe_row(self._ribbon_row, w)], quiet)
-        self.footer.put([safe_row(self._footer(w), w)], quiet)
+            self.ribbon.put([self._line(self._ribbon_row, w)], quiet)
+        self.footer.put([self._line(self._footer(w), w)], quiet)
         if is_replay(self.source):
             self.replay.put(self._replay_rows(w), quiet)
+
+    def _line(self, row: Row, w: int) -> Row:
+        return safe_row(row, w, self.look.unicode)
 
     def _head(self) -> bars.Head:
         source, s = self.source, self.state
@@ -386,7 +389,7 @@ class NodeScreen(FastScreen):
             w,
             self.look,
         )
-        return [safe_row(r, w) for r in rows]
+        return [self._line(r, w) for r in rows]
 
     def restyle(self, paint: Paint, look: Look) -> None:
         """Another theme or way to draw: everything again."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row, S, Span, blank, fit_row, width
+from dctop.tui.draw.text import wrap as wrap_text
 from dctop.tui.frame import clean
 
 
@@ -151,24 +152,7 @@ class TextDialog(Dialog):
 
 def wrap(text: str, w: int, style: S = S.TEXT, indent: str = "") -> list[Row]:
     """A paragraph as rows of at most `w` cells, broken at spaces; over-long words are cut."""
-    rows: list[Row] = []
-    line = ""
-    for word in clean(text.replace("\n", " ")).split():
-        while width(indent + word) > w > len(indent):
-            head = word[: w - len(indent)]
-            if line:
-                rows.append(((indent + line, style),))
-                line = ""
-            rows.append(((indent + head, style),))
-            word = word[len(head) :]
-        joined = f"{line} {word}" if line else word
-        if width(indent + joined) > w:
-            rows.append(((indent + line, style),))
-            joined = word
-        line = joined
-    if line:
-        rows.append(((indent + line, style),))
-    return rows
+    return [((indent + line, style),) for line in wrap_text(clean(text), max(1, w - len(indent)))]
 
 
 def heading(text: str) -> Row:
