@@ -25,7 +25,7 @@ from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.alerts import AlertsPane
 from dctop.tui.panes.base import PaneModel, View
 from dctop.tui.panes.timeline import TimelinePane, TimelineState
-from dctop.tui.sources import gaps_of, gpu_count, is_live, is_replay, overview, recorder_status
+from dctop.tui.sources import gpu_count, is_live, is_replay, recorder_status
 from dctop.tui.state import Filtering, UiState
 from dctop.tui.theme import Paint
 from dctop.tui.views import alerts as alerts_view
@@ -253,8 +253,8 @@ class NodeScreen(FastScreen):
                 source.t0_ns,
                 source.t1_ns,
                 marks=marks,
-                gaps=gaps_of(source),
-                lanes=overview(source),
+                gaps=source.gaps(),
+                lanes=source.overview(),
             )
         state = model.state
         state.cursor_ns, state.speed, state.playing = source.position_ns, self.state.speed, self.state.playing
@@ -385,7 +385,7 @@ class NodeScreen(FastScreen):
             source.t1_ns,
             source.position_ns,
             marks,
-            gaps_of(source),
+            source.gaps(),
             w,
             self.look,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import nan
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -76,6 +75,8 @@ class ReplayLike(Source, Protocol):
 
     def gaps(self) -> Sequence[tuple[int, int]]: ...
 
+    def overview(self) -> Mapping[str, Sequence[float]]: ...
+
     def next_event(self, direction: int, kinds: Sequence[str] = ...) -> EventLike | None: ...
 
 
@@ -85,29 +86,6 @@ def is_live(source: Source) -> TypeGuard[LiveLike]:
 
 def is_replay(source: Source) -> TypeGuard[ReplayLike]:
     return source.mode == "replay"
-
-
-def gaps_of(source: ReplayLike) -> list[tuple[int, int]]:
-    """Stretches of a recording in which nothing was recorded: (from, to), wall clock, ns."""
-    return [(gap.t0, gap.t1) for gap in source.gaps()]
-
-
-_LANES = (("cpu", "cpu.util_pct"), ("mem", "memory.used_pct"), ("loss", "train.loss"))
-_LANE_CELLS = 400
-
-
-def overview(source: Source) -> Mapping[str, Sequence[float]]:
-    """A recording's main series over its whole length, name -> evenly spread values; empty where the
-    source has no overview to give."""
-    make = getattr(getattr(source, "recording", None), "overview", None)
-    if make is None:
-        return {}
-    lanes: dict[str, Sequence[float]] = {}
-    for name, key in _LANES:
-        values = [nan if b.max is None else float(b.max) for b in make(key, _LANE_CELLS)]
-        if any(v == v for v in values):
-            lanes[name] = values
-    return lanes
 
 
 def gpu_count(source: Source) -> int:

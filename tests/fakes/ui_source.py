@@ -145,8 +145,11 @@ class FakeReplay(FakeLive):
     def events(self) -> list[Any]:
         return self.marks
 
-    def gaps(self) -> list[Any]:
-        return [SimpleNamespace(t0=START_NS + 600 * 10**9, t1=START_NS + 650 * 10**9)]
+    def gaps(self) -> list[tuple[int, int]]:
+        return [(START_NS + 600 * 10**9, START_NS + 650 * 10**9)]
+
+    def overview(self) -> dict[str, list[float]]:
+        return {"cpu": [i % 100 for i in range(200)]}
 
     def seek_seq(self, seq: int) -> None:
         self.seek(START_NS + seq * 10**9)

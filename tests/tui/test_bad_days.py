@@ -100,8 +100,7 @@ def test_options_that_do_not_exist_are_named_with_those_that_do() -> None:
         ("paint", "quick"),
         ("panes", ["cpu", "sound"]),
     ):
-        code = f"import sys; from dctop.tui.app import run_dashboard; sys.exit(run_dashboard({option}={value!r}))"
-        with dashboard(code=code) as t:
+        with dashboard(code=START.format(f"{option}={value!r}")) as t:
             assert t.wait_exit() == 2
             assert "there are:" in t.text.replace("\n", "")
 

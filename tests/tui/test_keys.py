@@ -449,14 +449,14 @@ async def test_a_failing_pane_says_so_and_the_others_go_on() -> None:
         def broken(*_: Any) -> Any:
             raise ValueError("nothing\x1b[31m to draw")
 
-        model.body = broken  # type: ignore[method-assign]
+        model.body = broken  # type: ignore[method-assign,assignment]
         d.source.tick()
         d.app.tick(0.0)
         await settle(d.pilot)
         text = text_of(d.app)
         assert "cannot draw: ValueError: nothing?[31m to draw" in text
         assert "┏━ PROC" in text
-        del model.body  # type: ignore[method-assign]
+        del model.body
         d.source.tick()
         d.app.tick(0.0)
         await settle(d.pilot)
