@@ -172,7 +172,7 @@ class LiveEngine:
             self._guard("rules", self._judge)
         recorder = self.recorder
         if recorder is not None:
-            recorder.put(frame, now.known_alerts, now.known_runs)
+            recorder.put(frame, now.known_alerts, now.known_runs, snap.values)
         self.tick_seq = seq
         for call in tuple(self.on_tick):
             self._guard("listener", lambda call=call: call(self))  # type: ignore[misc]

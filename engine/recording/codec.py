@@ -61,16 +61,17 @@ _BIG_ENDIAN = sys.byteorder == "big"
 # -- lanes ------------------------------------------------------------------------------------------
 
 
-def _little(a: array[int] | array[float]) -> bytes:
+def little(a: array[int] | array[float]) -> bytes:
+    """The array's bytes, little-endian. The array is not to be used afterwards."""
     if _BIG_ENDIAN:
         a.byteswap()
     return a.tobytes()
 
 
-def pack_lanes(lanes: Sequence[int]) -> bytes:
-    """Unsigned 64-bit lanes -> mask of planes kept (1 byte), then those. OverflowError beyond 64 bits."""
-    raw = _little(array("Q", lanes))
-    n = len(lanes)
+def split_planes(raw: bytes) -> bytes:
+    """64-bit lanes, little-endian -> mask of planes kept (1 byte), then those planes. A plane is byte k of
+    every lane; planes of zeros are left out."""
+    n = len(raw) // 8
     mask, parts = 0, [b""]
     for k in range(8):
         plane = raw[k::8]
@@ -81,20 +82,34 @@ def pack_lanes(lanes: Sequence[int]) -> bytes:
     return b"".join(parts)
 
 
-def unpack_lanes(data: bytes, n: int) -> list[int]:
-    """The inverse; `n` lanes. Raises Damaged where the length does not fit."""
-    if not data or len(data) != 1 + n * data[0].bit_count():
+def join_planes(data: bytes, at: int, n: int) -> tuple[bytes, int]:
+    """The inverse, from data[at] on: (`n` lanes, where they end). Raises Damaged."""
+    if at >= len(data):
         raise Damaged("planes do not fit")
-    raw, at = bytearray(8 * n), 1
+    mask, at = data[at], at + 1
+    if at + n * mask.bit_count() > len(data):
+        raise Damaged("planes do not fit")
+    raw = bytearray(8 * n)
     for k in range(8):
-        if data[0] >> k & 1:
+        if mask >> k & 1:
             raw[k::8] = data[at : at + n]
             at += n
+    return bytes(raw), at
+
+
+def pack_lanes(lanes: Sequence[int]) -> bytes:
+    """Unsigned 64-bit integers as planes. OverflowError beyond 64 bits."""
+    return split_planes(little(array("Q", lanes)))
+
+
+def take_lanes(data: bytes, at: int, n: int) -> tuple[list[int], int]:
+    """The inverse: (lanes, where they end). Raises Damaged."""
+    raw, end = join_planes(data, at, n)
     lanes = array("Q")
     lanes.frombytes(raw)
     if _BIG_ENDIAN:
         lanes.byteswap()
-    return lanes.tolist()
+    return lanes.tolist(), end
 
 
 def zigzag(deltas: Sequence[int]) -> list[int]:
@@ -103,12 +118,6 @@ def zigzag(deltas: Sequence[int]) -> list[int]:
 
 def unzigzag(lanes: Sequence[int]) -> list[int]:
     return [-(z + 1 >> 1) if z & 1 else z >> 1 for z in lanes]
-
-
-def float_bits(values: Sequence[float]) -> list[int]:
-    bits = array("Q")
-    bits.frombytes(array("d", values).tobytes())
-    return bits.tolist()
 
 
 def bits_float(bits: Sequence[int]) -> list[float]:
@@ -216,7 +225,7 @@ class _Writer:
         self.extras.append([tag(v) for v in col])
 
     def finish(self, lengths: Sequence[int]) -> bytes:
-        sizes = _little(array("I", lengths))
+        sizes = little(array("I", lengths))
         masks = b"".join(self.masks)
         lanes = pack_lanes(self.bases) + pack_lanes(self.lanes)
         extras = json.dumps([self.extras, list(self.strings)], separators=(",", ":")).encode()
@@ -311,11 +320,6 @@ def decode_table(data: bytes) -> list[list[Cell]]:
         raise
     except (ValueError, IndexError, KeyError, TypeError, struct.error, OverflowError, RecursionError) as e:
         raise Damaged(f"does not decode: {type(e).__name__}") from e
-
-
-def take_lanes(data: bytes, at: int, n: int) -> tuple[list[int], int]:
-    end = at + 1 + n * data[at].bit_count()
-    return unpack_lanes(data[at:end], n), end
 
 
 def _decode(data: bytes) -> list[list[Cell]]:

@@ -496,6 +496,7 @@ def _why(e: Exception, path: Path) -> str:
         return f"{folder} is read-only: record elsewhere with -o"
     if isinstance(e, PermissionError) or not os.access(folder, os.W_OK):
         return f"{folder} is not writable: record elsewhere with -o"
-    if isinstance(e, OSError) and e.errno in _CONSTRAINED:
+    full = code is not None and code & 0xFF == sqlite3.SQLITE_FULL
+    if full or (isinstance(e, OSError) and e.errno in _CONSTRAINED):
         return f"no space for {path}: free some, or record elsewhere with -o"
     return f"{path} cannot be written ({' '.join(str(e).split())}): record elsewhere with -o"

@@ -134,6 +134,7 @@ class Store:
             self._write_meta(interval_s, meta, durability, wal)
         except BaseException:
             registry.done(self._identity)
+            path.unlink(missing_ok=True)  # it is ours, and empty
             raise
 
     # -- the batch ----------------------------------------------------------------------------------

@@ -315,6 +315,15 @@ def test_a_read_only_file_system_fails_with_one_line(small_disk: Path) -> None:
     assert rec.status.state == "failed" and "is read-only" in (rec.status.error or "")
 
 
+def test_a_disk_that_is_full_from_the_beginning_is_one_line(small_disk: Path) -> None:
+    (small_disk / "ballast").write_bytes(b"x" * ((3 << 20) - 8192))
+    rec = recorder(small_disk / "a.dctop")
+    assert not rec.wait_opened(10)
+    rec.stop()
+    assert rec.status.state == "failed" and "no space" in (rec.status.error or "")
+    assert [f.name for f in small_disk.iterdir()] == ["ballast"]
+
+
 @pytest.mark.parametrize("how", ["file", "directory", "moved"])
 def test_a_file_that_vanishes_fails_with_one_line(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
