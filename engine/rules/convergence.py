@@ -89,7 +89,7 @@ class LossNonfinite(RunRule):
         remedies.append(("clip", {"clip": num(clip)}) if clip is not None else "clip1")
         remedies.append("bisect")
         facts = {"run": run.id, "step": num(e.step, 9), "last": num(last), "last_step": num(last_step, 9)}
-        return Details(evidence, facts, remedies, (), "useless")
+        return Details(evidence, facts | {"workload": run.run.workload}, remedies, (), "useless")
 
 
 def _shown(value: object) -> float | str | None:
@@ -294,7 +294,7 @@ class LossDiverging(RunRule):
             "lr": num(lr),
             "new": num(None if lr is None else lr / 10),
         }
-        return Details(evidence, facts, remedies)
+        return Details(evidence, facts | {"workload": run.run.workload}, remedies)
 
 
 @dataclass(slots=True)
@@ -326,17 +326,21 @@ class _Episodes(RunRule):
     def judge(self, run: RunWindow) -> Outcome:
         if not run.active:
             return NOT_APPLICABLE
-        begin = run.train_begin()
-        if begin is None:
+        if run.train_begin() is None:
             return Needs("steps", "100")
         steps, values = run.column("step"), run.column(self.field_name)
         n = min(len(steps), len(values))
-        rows = [i for i in run.rows() if i < n and values[i] - values[i] == 0]
-        if len(rows) <= 100:
-            return Needs("steps" if n else "field", "100" if n else self.field_name)
+        if not n:
+            return Needs("field", self.field_name)
         scan = self._scans.get(run.id)
         if scan is None:
             scan = self._scans[run.id] = _Scan()
+        rows = run.rows()
+        # Of the past only the 100 steps before a block are needed (and a few more: some may be unknown).
+        past = bisect_left(rows, scan.step + 0.5, key=steps.__getitem__)
+        rows = [i for i in rows[max(0, past - 150 - BLOCK) :] if i < n and values[i] - values[i] == 0]
+        if len(rows) <= 100:
+            return Needs("steps", "100")
         out: list[Item] = []
         known = [steps[i] for i in rows]
         at = max(100, bisect_left(known, scan.step + 0.5))
@@ -435,8 +439,9 @@ class GradExploding(_Episodes):
                 if steps[i] > scan.quiet_until:
                     out.append(self._say(run, i, norms[i], middle, self.t["times"], base))
                 scan.quiet_until = steps[i] + self.t["quiet_steps"]
-        slow = run.train("grad_norm", 500)
-        if not out and len(slow) >= 500 and rows:
+        # The long medians move slowly: once a block is enough.
+        slow = run.train("grad_norm", 500) if rows and steps[rows[-1]] % BLOCK == BLOCK - 1 else []
+        if not out and len(slow) >= 500:
             recent, all_of_it, i = median(slow[-20:]), median(slow), rows[-1]
             if recent is not None and all_of_it and recent > self.t["slow_times"] * all_of_it:
                 if steps[i] > scan.quiet_until:

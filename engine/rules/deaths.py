@@ -272,7 +272,7 @@ class WorkerSigkilled(_DeathRule):
         ruled = ("oom",) if inside == 0 else ()
         details = Details(
             evidence,
-            {"run": run.id, "step": num(run.step, 9)},
+            {"run": run.id, "step": num(run.step, 9), "workload": run.workload},
             ["who", "resume"],
             ruled,
             "lost",
@@ -333,8 +333,14 @@ class WorkerCrashed(_DeathRule):
             remedies = ["native", "resume"]
         else:
             remedies = [("read", {"where": where or "stdout.log"}), "resume"]
-        facts = {"run": run.id, "said": said[:200] or "?", "step": num(run.step, 9),
-                 "code": "?" if code is None else code, "directory": run.directory}  # fmt: skip
+        facts = {
+            "run": run.id,
+            "said": said[:200] or "?",
+            "step": num(run.step, 9),
+            "code": "?" if code is None else code,
+            "directory": run.directory,
+            "workload": run.workload,
+        }
         details = Details(evidence, facts, remedies, (), "lost")
         at = end.wall_ns if end is not None else run.ended_wall_ns or 0
         return Occurrence(run.id, CRITICAL, ("run", run.id), at, details, run.step, old == "old")

@@ -245,7 +245,7 @@ class HostMemLeak(RunRule):
             Ev("growth", values[-1] - values[0], "bytes"),
         ]
         facts = {"run": run.id, "rate": f"{size(slope * 60)}/min", "left": size(left), "when": span(seconds),
-                 "workers": num(run.workers, 9)}  # fmt: skip
+                 "workers": num(run.workers, 9), "pid": num(run.run.pid, 12)}  # fmt: skip
         remedies: Remedies = ["keep", "loader"] if run.workers else ["keep"]
         return Details(evidence, facts, [*remedies, "checkpoint"])
 

@@ -74,6 +74,8 @@ class TrainingStalled(RunRule):
         if w.stepped_mono_ns is not None:
             # The wall clock was set: what is sure is how long nothing came since.
             silence = min(silence, (w.mono_ns - max(w.stepped_mono_ns, run.changed_mono_ns)) / NS)
+        if silence < self.t["least_s"]:
+            return ()
         p99 = quantile(run.train("step_s", 500), 0.99)
         limit = max(self.t["least_s"], self.t["times"] * (p99 or 0.0))
         if silence < limit:
@@ -199,6 +201,7 @@ class CheckpointFailed(RunRule):
             "free": size(free),
             "error": error[:160],
             "last": num(saved[-1].step if saved else None, 9),
+            "pid": num(run.run.pid, 12),
         }
         if mount is not None and code in (errno.ENOSPC, errno.EDQUOT):
             facts["mount"] = mount

@@ -41,7 +41,9 @@ class RunWindow:
         self.seen_active = False
         self._last_event: tuple[int, str, int | None, str] | None = None
         self._train_begin: int | None = None
-        self._cache: dict[str, list[float]] = {}
+        self._classes: int | None = None
+        self._cache: dict[str, tuple[int, list[float]]] = {}
+        """Field -> (how many were asked for, the newest known ones)."""
         self._rows: list[int] | None = None
 
     def bind(self, run: RunState) -> None:
@@ -86,7 +88,8 @@ class RunWindow:
         """A value of run.json, e.g. `config("config", "workers")`; None if absent."""
         value: Any = self.run.config
         for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
+            # dict first: asking an abstract class is ten times as dear, and this runs every tick.
+            value = value.get(name) if isinstance(value, (dict, Mapping)) else None
         return value
 
     @property
@@ -97,6 +100,11 @@ class RunWindow:
     @property
     def classes(self) -> int | None:
         """Number of classes, where the loss is the cross-entropy of a classification."""
+        if self._classes is None:
+            self._classes = self._count_classes()
+        return self._classes
+
+    def _count_classes(self) -> int | None:
         loss = self.config("config", "loss")
         if isinstance(loss, str) and loss != "cross-entropy":
             return None
@@ -171,21 +179,29 @@ class RunWindow:
         per_epoch = self.config("steps_per_epoch")
         if isinstance(per_epoch, int) and per_epoch > 1:
             self._rows = [i for i in range(first, n) if steps[i] % per_epoch != 1]
-        elif len(epochs) == n and per_epoch != 1:
+        elif (
+            len(epochs) == n
+            and per_epoch != 1
+            and first < n
+            and epochs[first - 1 if first else 0] < epochs[n - 1]
+        ):
             self._rows = [i for i in range(first, n) if i == 0 or not epochs[i] > epochs[i - 1]]
         else:
             self._rows = list(range(first, n))
         return self._rows
 
-    def train(self, name: str, n: int | None = None) -> list[float]:
+    def train(self, name: str, n: int = TAIL) -> list[float]:
         """The newest `n` known values of a field among judged steps, oldest first."""
-        values = self._cache.get(name)
-        if values is None:
-            column = self.column(name)
-            size = len(column)
-            values = finite(column[i] for i in self.rows() if i < size)
-            self._cache[name] = values
-        return values if n is None else values[-n:]
+        wanted, values = self._cache.get(name, (0, []))
+        if wanted < n:
+            column, rows = self.column(name), self.rows()
+            if rows and rows[-1] >= len(column):  # a field that is not recorded
+                rows = []
+            values = [v for v in map(column.__getitem__, rows[-n:]) if v - v == 0]
+            if len(values) < n < len(rows):  # recorded now and then only
+                values = finite(map(column.__getitem__, rows))[-n:]
+            self._cache[name] = (n, values)
+        return values[-n:]
 
     def median(self, name: str, n: int = 50, least: int | None = None) -> float | None:
         """Median of the newest `n`; None with fewer than `least` (default: `n`) known."""

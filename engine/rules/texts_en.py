@@ -66,7 +66,7 @@ RULES: dict[str, RuleText] = {
         remedies={
             "keep": R("Look for what is kept every step: `loss` instead of `loss.item()`, lists of outputs, tensors without `detach()`", "{rate}", "memory stays level"),
             "loader": R("Loader processes copy Python object lists page by page: use arrays or tensors, or `persistent_workers=False` as a stop-gap", "{workers} workers", "their share of the growth ends"),
-            "checkpoint": R("Save a checkpoint before it is full", "within {when}", "nothing is lost when it ends", "kill -USR1 <pid>"),
+            "checkpoint": R("Save a checkpoint before it is full", "within {when}", "nothing is lost when it ends", "kill -USR1 {pid}"),
         },
         condition="STATE: Theil-Sen slope of RssAnon over {window_s} s with Kendall's tau > {tau} and full within {left_s} s; clear above {clear_s} s. Fast: tau > {fast_tau} over {fast_window_s} s and full within {fast_left_s} s.",
         traps="Page cache is not counted as use (inactive_file, MemAvailable); RSS would count shared pages twice; growth below {least_mib} MiB in 10 min is ignored.",
@@ -234,7 +234,7 @@ RULES: dict[str, RuleText] = {
         why="The loss was {last} at step {last_step} and is NaN or infinite since: every further update spoils the model.",
         evidence={"loss": "Loss", "step": "Since step", "last": "Last finite loss", "last_step": "At step", "lr": "Learning rate", "grad": "Gradient norm", "healthy_grad": "Healthy gradient norm"},
         remedies={
-            "reload": R("Go back to the last good checkpoint", "step {at}, {age} steps back", "finite loss at once", "dctop train --resume {path}"),
+            "reload": R("Go back to the last good checkpoint", "step {at}, {age} steps back", "finite loss at once", "dctop train {workload} --resume {run}"),
             "lr": R("Lower the learning rate", "lr {old} -> {new}", "no jump at this place"),
             "clip": R("Clip gradients at what is healthy here", "max norm {clip} (90th percentile)", "one bad batch cannot ruin the weights"),
             "clip1": R("Clip gradients", "max norm 1", "one bad batch cannot ruin the weights"),
@@ -270,7 +270,7 @@ RULES: dict[str, RuleText] = {
         why="The median of the last losses is {now}; it was {best} at step {best_step}.",
         evidence={"now": "Median now", "best": "Best median", "best_step": "At step", "window": "Window", "lr": "Learning rate", "grad": "Gradient norm"},
         remedies={
-            "reload": R("Go back to a checkpoint from before", "step {at}", "loss near {best}", "dctop train --resume {path}"),
+            "reload": R("Go back to a checkpoint from before", "step {at}", "loss near {best}", "dctop train {workload} --resume {run}"),
             "lr": R("Lower the learning rate: SGD is stable only below 2 / L", "lr {lr} -> {new}", "loss falls again within 200 steps"),
         },
         condition="STATE: median of n = max({least}, {samples} / B) losses > {times} x best and > best + {more}, after step {after_step}; clear below {clear} x.",
@@ -347,7 +347,7 @@ RULES: dict[str, RuleText] = {
             "native": R("A fault in native code: run again with stacks on", None, "names the line", "PYTHONFAULTHANDLER=1"),
             "bus": R("SIGBUS: mostly /dev/shm or a memory-mapped file on a full disk", None, None, "df -h /dev/shm {directory}"),
             "lost": R("It left no word: the machine may have been restarted, or the supervisor was killed too", None, None, "last -x reboot"),
-            "resume": R("Go on from its last checkpoint", "after step {step}", None, "dctop train --resume {directory}/checkpoints"),
+            "resume": R("Go on from its last checkpoint", "after step {step}", None, "dctop train {workload} --resume {run}"),
         },
         condition="EVENT: exit code other than 0, a signal other than KILL, or no word at all.",
         traps="A stop asked for (SIGTERM, SIGINT) is none.",
@@ -359,7 +359,7 @@ RULES: dict[str, RuleText] = {
         evidence={"code": "Exit code", "kills": "Kills in its control group", "node_kills": "Kills on the node", "step": "Last step"},
         remedies={
             "who": R("Ask who or what sent it: job time limit, scheduler, container runtime", None, None, "journalctl --since -10min"),
-            "resume": R("Go on from its last checkpoint", "after step {step}", None, "dctop train --resume"),
+            "resume": R("Go on from its last checkpoint", "after step {step}", None, "dctop train {workload} --resume {run}"),
         },
         condition="EVENT: exit code -9 or 137 and no oom_kill anywhere.",
         traps="An out-of-memory kill by the kernel is oom-killed.",
@@ -389,7 +389,7 @@ RULES: dict[str, RuleText] = {
             "space": R("Free space: a checkpoint is written beside the old one", "{need} needed, {free} free", "the next one succeeds"),
             "place": R("Check the directory: permissions, mount, quota", "{path}", "the next one succeeds"),
             "readonly": R("The filesystem is read-only: find out why, or write elsewhere", "{path}", "the next one succeeds"),
-            "now": R("Then save one now", "the last good one is of step {last}", None, "kill -USR1 <pid>"),
+            "now": R("Then save one now", "the last good one is of step {last}", None, "kill -USR1 {pid}"),
         },
         condition="EVENT: the worker reported a failed checkpoint, or the last one is older than {intervals} intervals.",
         traps="Asynchronous saving; a checkpoint refused because the loss is not finite.",

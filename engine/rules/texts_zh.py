@@ -64,7 +64,7 @@ RULES: dict[str, RuleText] = {
         remedies={
             "keep": R("找出每一步被留住的东西：应存 `loss.item()` 而非 `loss`，输出列表，未 `detach()` 的张量", "{rate}", "内存保持平稳"),
             "loader": R("加载进程会逐页复制 Python 对象列表：改用数组或张量，或暂用 `persistent_workers=False`", "{workers} 个加载进程", "它们那部分增长停止"),
-            "checkpoint": R("在耗尽前保存检查点", "{when} 之内", "结束时不丢失工作", "kill -USR1 <pid>"),
+            "checkpoint": R("在耗尽前保存检查点", "{when} 之内", "结束时不丢失工作", "kill -USR1 {pid}"),
         },
         condition="STATE：{window_s} 秒内 RssAnon 的 Theil-Sen 斜率为正、Kendall tau > {tau} 且 {left_s} 秒内耗尽；高于 {clear_s} 秒时解除。快速：{fast_window_s} 秒内 tau > {fast_tau} 且 {fast_left_s} 秒内耗尽。",
         traps="页缓存不算占用（inactive_file、MemAvailable）；RSS 会重复计算共享页；10 分钟内增长不足 {least_mib} MiB 不计。",
@@ -232,7 +232,7 @@ RULES: dict[str, RuleText] = {
         why="第 {last_step} 步损失还是 {last}，此后为 NaN 或无穷：继续更新只会破坏模型。",
         evidence={"loss": "损失", "step": "起始步", "last": "最后的有限损失", "last_step": "所在步", "lr": "学习率", "grad": "梯度范数", "healthy_grad": "正常梯度范数"},
         remedies={
-            "reload": R("回到最近的完好检查点", "第 {at} 步，回退 {age} 步", "损失立即恢复有限", "dctop train --resume {path}"),
+            "reload": R("回到最近的完好检查点", "第 {at} 步，回退 {age} 步", "损失立即恢复有限", "dctop train {workload} --resume {run}"),
             "lr": R("降低学习率", "lr {old} -> {new}", "此处不再跳变"),
             "clip": R("按此处的正常值裁剪梯度", "最大范数 {clip}（第 90 百分位）", "一个坏批不会毁掉权重"),
             "clip1": R("裁剪梯度", "最大范数 1", "一个坏批不会毁掉权重"),
@@ -268,7 +268,7 @@ RULES: dict[str, RuleText] = {
         why="最近损失的中位数为 {now}；第 {best_step} 步时为 {best}。",
         evidence={"now": "当前中位数", "best": "最佳中位数", "best_step": "所在步", "window": "窗口", "lr": "学习率", "grad": "梯度范数"},
         remedies={
-            "reload": R("回到此前的检查点", "第 {at} 步", "损失接近 {best}", "dctop train --resume {path}"),
+            "reload": R("回到此前的检查点", "第 {at} 步", "损失接近 {best}", "dctop train {workload} --resume {run}"),
             "lr": R("降低学习率：SGD 只在低于 2 / L 时稳定", "lr {lr} -> {new}", "200 步内损失重新下降"),
         },
         condition="STATE：n = max({least}, {samples} / B) 个损失的中位数 > {times} x 最佳且 > 最佳 + {more}，第 {after_step} 步之后；低于 {clear} 倍解除。",
@@ -345,7 +345,7 @@ RULES: dict[str, RuleText] = {
             "native": R("本机代码出错：打开栈打印再运行一次", None, "指出所在行", "PYTHONFAULTHANDLER=1"),
             "bus": R("SIGBUS：多为 /dev/shm 或满盘上的内存映射文件", None, None, "df -h /dev/shm {directory}"),
             "lost": R("没有留下任何信息：机器可能重启过，或监督进程也被杀", None, None, "last -x reboot"),
-            "resume": R("从最近的检查点继续", "第 {step} 步之后", None, "dctop train --resume {directory}/checkpoints"),
+            "resume": R("从最近的检查点继续", "第 {step} 步之后", None, "dctop train {workload} --resume {run}"),
         },
         condition="EVENT：退出码非 0，KILL 以外的信号，或没有任何信息。",
         traps="应要求停止（SIGTERM、SIGINT）不算。",
@@ -357,7 +357,7 @@ RULES: dict[str, RuleText] = {
         evidence={"code": "退出码", "kills": "其控制组的杀进程计数", "node_kills": "节点的杀进程计数", "step": "最后一步"},
         remedies={
             "who": R("查明是谁发的：作业时限、调度器、容器运行时", None, None, "journalctl --since -10min"),
-            "resume": R("从最近的检查点继续", "第 {step} 步之后", None, "dctop train --resume"),
+            "resume": R("从最近的检查点继续", "第 {step} 步之后", None, "dctop train {workload} --resume {run}"),
         },
         condition="EVENT：退出码 -9 或 137，且各处都没有 oom_kill。",
         traps="内核因内存所杀是 oom-killed。",
@@ -387,7 +387,7 @@ RULES: dict[str, RuleText] = {
             "space": R("腾出空间：新检查点写在旧的旁边", "需要 {need}，空闲 {free}", "下一个会成功"),
             "place": R("检查目录：权限、挂载、配额", "{path}", "下一个会成功"),
             "readonly": R("文件系统是只读的：查明原因，或写到别处", "{path}", "下一个会成功"),
-            "now": R("然后立即保存一个", "最近完好的在第 {last} 步", None, "kill -USR1 <pid>"),
+            "now": R("然后立即保存一个", "最近完好的在第 {last} 步", None, "kill -USR1 {pid}"),
         },
         condition="EVENT：工作进程报告检查点失败，或最近一个早于 {intervals} 个间隔。",
         traps="异步保存；因损失非有限而拒绝的检查点。",

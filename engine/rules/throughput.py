@@ -138,7 +138,7 @@ class ThroughputRegression(RunRule):
             return NOT_APPLICABLE
         n, wide = int(self.t["steps"]), int(self.t["best_steps"])
         batch = run.batch
-        rates = _rates(run, batch)
+        rates = _rates(run, batch, wide)
         if len(rates) < wide:
             return Needs("steps", str(wide))
         best = self._best.setdefault(run.id, _Best())
@@ -197,14 +197,14 @@ class ThroughputRegression(RunRule):
         return Details(evidence, facts | {"phase": named or "-"}, [remedy])
 
 
-def _rates(run: RunWindow, batch: int | None) -> list[float]:
-    """Samples/s of each judged step with the batch size of now (the last of an epoch is often smaller)."""
+def _rates(run: RunWindow, batch: int | None, most: int) -> list[float]:
+    """Samples/s of the newest judged steps with the batch size of now (an epoch's last is often smaller)."""
     if batch is None:
         return []
     samples, times = run.column("samples"), run.column("step_s")
-    n, least, most = min(len(samples), len(times)), 0.95 * batch, 1.05 * batch
-    rows = (i for i in run.rows() if i < n)
-    return [samples[i] / times[i] for i in rows if times[i] > 0 and least <= samples[i] <= most]
+    n, low, high = min(len(samples), len(times)), 0.95 * batch, 1.05 * batch
+    rows = (i for i in run.rows()[-2 * most :] if i < n)
+    return [samples[i] / times[i] for i in rows if times[i] > 0 and low <= samples[i] <= high][-most:]
 
 
 def _phases(run: RunWindow, n: int) -> dict[str, float]:

@@ -233,7 +233,8 @@ def epochs(s: Scene, run: FakeRun, curve: list[tuple[float, float]]) -> None:
 
 
 # The handbook's own run: best at epoch 8, worse at 9 and 10.
-TUTORIAL = [(0.5, 0.38), (0.33, 0.32), (0.28, 0.29), (0.25, 0.275), (0.22, 0.262), (0.20, 0.255), (0.18, 0.249),
+TUTORIAL = [(0.5, 0.38), (0.33, 0.32), (0.28, 0.29), (0.25, 0.275), (0.22, 0.262), (0.20, 0.255),
+            (0.18, 0.249),
             (0.16, 0.246), (0.145, 0.262), (0.13, 0.303)]  # fmt: skip
 
 

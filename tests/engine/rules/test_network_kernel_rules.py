@@ -34,8 +34,10 @@ def test_drops_of_little_traffic_are_none() -> None:
     s.quiet("nic-errors")
 
 
-@pytest.mark.parametrize(("again", "out", "severity"), [(3, 100, "warning"), (10, 100, "critical"), (5, 10, None),
-                                                        (0.5, 100, None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("again", "out", "severity"),
+    [(3, 100, "warning"), (10, 100, "critical"), (5, 10, None), (0.5, 100, None)],
+)
 def test_retransmissions(again: float, out: float, severity: str | None) -> None:
     s = Scene()
     s.rate({"tcp.retrans_segs": again, "tcp.out_segs": out}).go(120)

@@ -102,7 +102,7 @@ def test_a_failed_checkpoint_on_a_full_disk() -> None:
     s.train(run, 100)
     run.event("checkpoint", "saved", 100, ok=True, path="/data/ckpt/step-100.pt", bytes=10**9)
     s.set({"fs.used_bytes{mount=/data}": 99.9e9, "fs.avail_bytes{mount=/data}": 1e8}).go(2)
-    run.event("checkpoint", "checkpoint failed: no space left", 200, ok=False, error="/data/ckpt: no space left",
+    run.event("checkpoint", "checkpoint failed: no space left", 200, ok=False, error="/data/ckpt: full",
               errno=errno.ENOSPC, directory="/data/ckpt")  # fmt: skip
     s.go()
     a = s.alert("checkpoint-failed")
