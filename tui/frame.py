@@ -80,14 +80,12 @@ def safe_row(row: Row, w: int, unicode: bool = True) -> Row:
     Panes promise both; a row that breaks the promise (or text that came through unclean) must not be able
     to break the screen, so it is mended here, where all rows pass.
     """
-    cells = 0
-    for text, _ in row:
-        if not text.isprintable():
-            return safe_row(tuple((clean(t), s) for t, s in row), w, unicode)
-        if not unicode and not text.isascii():
-            return fit_ascii([(plain(t), s) for t, s in row], w)
-        cells += len(text) if text.isascii() else row_width(((text, S.TEXT),))
-    if cells == w:
+    text = "".join([t for t, _ in row])  # one question for the row, not one for each span
+    if not text.isprintable():
+        return safe_row(tuple((clean(t), s) for t, s in row), w, unicode)
+    if not unicode and not text.isascii():
+        return fit_ascii([(plain(t), s) for t, s in row], w)
+    if width(text) == w:
         return row
     return fit_row(row, w) if unicode else fit_ascii(row, w)
 

@@ -7,6 +7,7 @@ the same rows. Adjacent spans of the same style should be merged (`merge`), for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import IntEnum
 from functools import lru_cache
@@ -65,9 +66,16 @@ Span = tuple[str, S]
 Row = tuple[Span, ...]
 
 
+_one_cell_each = re.compile(
+    "[ -~\xa0-\xac\xae-\u024f\u2010-\u2027\u2190-\u2199\u2500-\u25fc\u2800-\u28ff\u2713\u2717]*"
+).fullmatch
+"""Text of nothing but characters that take one cell: Latin, arrows, boxes and blocks, braille. Almost all
+that is drawn; asking for each character's width is the dearest part of laying out a row."""
+
+
 def width(text: str) -> int:
     """Cells `text` takes in a terminal."""
-    return len(text) if text.isascii() else cell_len(text)
+    return len(text) if text.isascii() or _one_cell_each(text) else cell_len(text)
 
 
 @lru_cache(4096)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from dctop.tui.draw import rows
 from dctop.tui.draw.rows import width
 from dctop.tui.draw.text import clean, middle, wrap
 
@@ -47,3 +48,9 @@ def test_cut_and_wrapped_text_keeps_its_bounds(text: str, cells: int) -> None:
     safe = clean(text)
     assert width(middle(safe, cells)) <= cells
     assert all(0 < width(line) <= cells for line in wrap(safe, cells))
+
+
+def test_the_short_cut_for_narrow_characters_agrees_with_the_terminal_widths() -> None:
+    narrow = [chr(i) for i in range(32, 0x3000) if rows._one_cell_each(chr(i))]
+    assert len(narrow) > 700
+    assert [c for c in narrow if cell_len(c) != 1] == []
