@@ -170,7 +170,7 @@ class RunLog:
         self._add(encode_step(fields))
         self.tick()
 
-    def event(self, kind: str, text: str, step: int | None = None, **data: object) -> None:
+    def event(self, kind: str, text: str, step: int | None = None, /, **data: object) -> None:
         self._add(encode_event(kind, text, step, data))
         self.flush()
 

@@ -23,9 +23,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [HERE, *(p for p in sys.path if os.path.abspath(p or ".") != HERE)]
 
 if TYPE_CHECKING:
-    from dctop.engine.training import wlog, wsuper, wtrain
+    from dctop.engine.training import wlog, wmem, wsuper, wtrain
 else:
     import wlog
+    import wmem
     import wsuper
 
 MIN_TORCH = (2, 1)
@@ -91,7 +92,7 @@ class Wishes:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGUSR1, self._checkpoint)
         # The supervisor forked us with these blocked, so that none was lost before this line.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD})
 
     def _stop(self, number: int, _frame: object) -> None:
         self.stop = signal.Signals(number).name
@@ -186,12 +187,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if asked.supervise:
         return wsuper.supervise(directory, lambda report: train_supervised(directory, report))
-    before = wsuper.memory_counts(wsuper.memory_cgroup())
+    watch = wmem.KillWatch()
     facts = wsuper.identity()
     wlog.update_run(directory, **facts, pid=os.getpid(), start_ticks=wsuper.start_ticks(os.getpid()))
     ending = train(directory)
     report: dict[str, object] = {"status": ending.status, "reason": ending.reason, "step": ending.step}
-    wsuper.end_record(directory, ending.code, report, before)
+    wsuper.end_record(directory, os.getpid(), ending.code, report, watch)
     return ending.code
 
 

@@ -13,107 +13,21 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dctop.engine.training import wlog
+    from dctop.engine.training import wlog, wmem
 else:
     import wlog
+    import wmem
 
 _TAIL = 64 << 10
-
-
-class MemoryCounts(NamedTuple):
-    """What the kernel counts about killing for memory; None: not readable."""
-
-    cgroup: str | None
-    """Folder of the memory cgroup."""
-    oom_kill: int | None
-    node_oom_kill: int | None
-    limit_bytes: int | None
-    peak_bytes: int | None
-    failcnt: int | None
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as source:
-        return source.read()
-
-
-def _number(path: str) -> int | None:
-    try:
-        return int(_read(path))
-    except (OSError, ValueError):
-        return None
-
-
-def _field(path: str, key: str) -> int | None:
-    try:
-        for line in _read(path).splitlines():
-            name, _, value = line.partition(" ")
-            if name == key:
-                return int(value)
-    except (OSError, ValueError):
-        pass
-    return None
-
-
-def memory_cgroup(root: str = "/") -> str | None:
-    """Folder of this process's memory cgroup (v1 controller, else v2), where it can be seen."""
-    try:
-        lines = _read(os.path.join(root, "proc/self/cgroup")).splitlines()
-        mounts = _read(os.path.join(root, "proc/self/mountinfo")).splitlines()
-    except OSError:
-        return None
-    paths = {}
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            paths["v1"] = path
-        elif not controllers:
-            paths["v2"] = path
-    for version, path in sorted(paths.items()):
-        for mount in mounts:
-            left, _, right = mount.partition(" - ")
-            kind, _, options = [*right.split(" ", 2), "", ""][:3]
-            if kind != ("cgroup" if version == "v1" else "cgroup2"):
-                continue
-            if version == "v1" and "memory" not in options.split(","):
-                continue
-            mount_root, point = left.split(" ")[3:5]
-            inner = path[len(mount_root) :] if mount_root != "/" and path.startswith(mount_root) else path
-            file = "memory.oom_control" if version == "v1" else "memory.events"
-            # In a cgroup namespace the path may lie above what is mounted: then the mount itself is it.
-            for place in (point + inner, point):
-                folder = os.path.join(root, place.strip("/"))
-                if os.path.exists(os.path.join(folder, file)):
-                    return folder
-    return None
-
-
-def memory_counts(folder: str | None) -> MemoryCounts:
-    node = _field("/proc/vmstat", "oom_kill")
-    if folder is None:
-        return MemoryCounts(None, None, node, None, None, None)
-    if os.path.exists(os.path.join(folder, "memory.oom_control")):
-        killed = _field(os.path.join(folder, "memory.oom_control"), "oom_kill")
-        limit = _number(os.path.join(folder, "memory.limit_in_bytes"))
-        peak = _number(os.path.join(folder, "memory.max_usage_in_bytes"))
-        failures = _number(os.path.join(folder, "memory.failcnt"))
-    else:
-        killed = _field(os.path.join(folder, "memory.events"), "oom_kill")
-        limit = _number(os.path.join(folder, "memory.max"))
-        peak = _number(os.path.join(folder, "memory.peak"))
-        failures = _field(os.path.join(folder, "memory.events"), "max")
-    if limit is not None and limit >= 1 << 60:
-        limit = None  # v1 writes "no limit" as a huge number
-    return MemoryCounts(folder, killed, node, limit, peak, failures)
 
 
 def start_ticks(pid: int) -> int | None:
     """Start time of a process in clock ticks after boot: with the pid it names a process for good."""
     try:
-        return int(_read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[19])
+        return int(wmem.read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[19])
     except (OSError, ValueError, IndexError):
         return None
 
@@ -122,7 +36,7 @@ def identity() -> dict[str, object]:
     """What tells this node and its process numbers from others."""
     facts: dict[str, object] = {"host": socket.gethostname()}
     try:
-        facts["boot_id"] = _read("/proc/sys/kernel/random/boot_id").strip()
+        facts["boot_id"] = wmem.read("/proc/sys/kernel/random/boot_id").strip()
         facts["pid_namespace"] = os.readlink("/proc/self/ns/pid")
     except OSError:
         pass
@@ -165,12 +79,12 @@ def supervise(directory: str, train: Callable[[int], int]) -> int:
 def _supervisor(directory: str, train: Callable[[int], int], ready: int) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    before = memory_counts(memory_cgroup())
+    watch = wmem.KillWatch()
     report_r, report_w = os.pipe()
     go_r, go_w = os.pipe()
     # A signal that comes between the two forks must not be lost: it waits until a handler is there.
     forwarded = {signal.SIGTERM, signal.SIGUSR1}
-    signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
+    signal.pthread_sigmask(signal.SIG_BLOCK, forwarded | {signal.SIGCHLD})
     child = os.fork()
     if child == 0:
         os.close(report_r)
@@ -202,8 +116,10 @@ def _supervisor(directory: str, train: Callable[[int], int], ready: int) -> int:
     os.close(go_w)
     os.write(ready, b"+")
     os.close(ready)
+    while signal.sigtimedwait({signal.SIGCHLD}, wmem.LOOK_S) is None:
+        watch.look()
     _, status = os.waitpid(child, 0)
-    end_record(directory, os.waitstatus_to_exitcode(status), _report(report_r), before)
+    end_record(directory, child, os.waitstatus_to_exitcode(status), _report(report_r), watch)
     return 0
 
 
@@ -225,14 +141,13 @@ def _report(fd: int) -> dict[str, object]:
     return said if isinstance(said, dict) else {}
 
 
-def end_record(directory: str, code: int, report: dict[str, object], before: MemoryCounts) -> None:
+def end_record(directory: str, pid: int, code: int, report: dict[str, object], watch: wmem.KillWatch) -> None:
     """Judge and append the `end` record, whatever state the disk is in."""
-    after = memory_counts(before.cgroup)
     data: dict[str, object] = {"exit_code": code}
     text = str(report.get("reason") or "")
     status = str(report.get("status") or "failed")
     if code < 0:
-        status, text = "killed", _killed(code, before, after, data)
+        status, text = "killed", _killed(pid, code, watch, data)
     elif not report:
         text = f"ended with exit code {code} and no word" if code else "ended without a word"
     data["status"] = status
@@ -245,36 +160,25 @@ def end_record(directory: str, code: int, report: dict[str, object], before: Mem
     wlog.drop_reserve(directory, wlog.LOG_RESERVE)
 
 
-def _killed(code: int, before: MemoryCounts, after: MemoryCounts, data: dict[str, object]) -> str:
+def _killed(pid: int, code: int, watch: wmem.KillWatch, data: dict[str, object]) -> str:
     """The reason for death by a signal, and its evidence into `data`."""
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    inside = _difference(before.oom_kill, after.oom_kill)
-    node = _difference(before.node_oom_kill, after.node_oom_kill)
-    data.update(
-        signal=name, oom_kill_delta=inside, node_oom_kill_delta=node,
-        cgroup=after.cgroup, cgroup_limit_bytes=after.limit_bytes,
-        cgroup_peak_bytes=after.peak_bytes, cgroup_failcnt=after.failcnt,
-    )  # fmt: skip
+    data["signal"] = name
     if code != -signal.SIGKILL:
         return f"killed by {name}"
-    if inside:
-        data["oom"] = "cgroup" if after.limit_bytes is not None else "node"
-        text = "killed by the kernel: out of memory"
-        if after.limit_bytes is None:
-            return text
-        return f"{text} (cgroup limit {after.limit_bytes / 2**20:,.0f} MiB)"
-    if node:
-        # Another process may have been the victim: the node counts all of them.
-        data["oom"] = "likely"
+    verdict = watch.judge(pid)
+    data.update(verdict.data)
+    if verdict.oom == "likely":
         return "killed by SIGKILL while the kernel was killing for memory on this node"
-    return "killed by SIGKILL"
-
-
-def _difference(before: int | None, after: int | None) -> int | None:
-    return None if before is None or after is None else after - before
+    if verdict.oom is None:
+        return "killed by SIGKILL"
+    text = "killed by the kernel: out of memory"
+    if verdict.oom == "node" or verdict.limit_bytes is None:
+        return f"{text} ({'whole node' if verdict.oom == 'node' else 'cgroup limit'})"
+    return f"{text} (cgroup limit {verdict.limit_bytes / 2**20:,.0f} MiB)"
 
 
 def _append(directory: str, line: bytes) -> None:

@@ -39,8 +39,8 @@ def write_idx(folder: Path, train: int = 512, test: int = 64) -> Path:
 
 
 def start(**config: Any) -> Path:
-    """Launch a real run; its directory."""
-    result = launcher.launch(config)
+    """Launch a real run; its directory. One thread: two that wait for each other crawl on a busy node."""
+    result = launcher.launch({"threads": 1, **config})
     assert result.run_id is not None, result.error
     return paths.runs_dir() / result.run_id
 
@@ -77,7 +77,7 @@ def start_in_child(before: str, **config: Any) -> Path:
     """Launch from a child that has prepared itself by `before`: the worker inherits it."""
     code = (
         "from dctop.engine.training import launcher\n"
-        f"r = launcher.launch({config!r})\nassert r.run_id, r.error\nprint(r.run_id)"
+        f"r = launcher.launch({dict(config, threads=1)!r})\nassert r.run_id, r.error\nprint(r.run_id)"
     )
     return paths.runs_dir() / in_child(code, before)
 

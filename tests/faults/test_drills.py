@@ -28,12 +28,30 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_idx(tmp_path_factory.mktemp("idx")))
 
 
+DRILLS: dict[str, dict[str, Any]] = {
+    "nan": {"fault": ["nan@12"], "checkpoint_every": 10, "eval_every": 10**6},
+    "nan-continue": {"fault": ["nan@3"], "on_nan": "continue", "max_steps": 30},
+    "kill": {"fault": ["kill@9"]},
+    "crash": {"fault": ["crash@7"]},
+    "seen": {"fault": ["slow-data:30@11-20", "leak:8@21-40", "lr:50@5-6"], "max_steps": 50},
+    "hang": {"fault": ["hang@4"]},
+}
+
+
+@pytest.fixture(scope="module")
+def drills(data: str) -> dict[str, Path]:
+    """Those that need no preparation, all at once: most of a run's time is the import of torch."""
+    return {
+        name: start(**{"data": data, "batch_size": 8, "max_steps": 60, **c}) for name, c in DRILLS.items()
+    }
+
+
 def truths(state: RunState) -> list[dict[str, Any]]:
     return [json.loads(x) for x in (Path(state.directory) / "truth.jsonl").read_text().splitlines()]
 
 
-def test_a_nan_ends_the_run_after_20_steps_and_spares_the_checkpoint(data: str) -> None:
-    state = wait_end(start(data=data, fault=["nan@12"], max_steps=60, checkpoint_every=10, eval_every=10**6))
+def test_a_nan_ends_the_run_after_20_steps_and_spares_the_checkpoint(drills: dict[str, Path]) -> None:
+    state = wait_end(drills["nan"])
     assert (state.status, state.exit_code) == ("failed", 1)
     assert state.reason == "loss is not finite since step 12 (20 steps)"
     first = find(state, "nonfinite")
@@ -49,13 +67,13 @@ def test_a_nan_ends_the_run_after_20_steps_and_spares_the_checkpoint(data: str) 
     assert [(t["id"], t["step0"], t["step1"]) for t in truths(state)] == [("nan", 12, None), ("nan", 12, 32)]
 
 
-def test_a_nan_may_be_ignored(data: str) -> None:
-    state = wait_end(start(data=data, fault=["nan@3"], on_nan="continue", max_steps=30))
+def test_a_nan_may_be_ignored(drills: dict[str, Path]) -> None:
+    state = wait_end(drills["nan-continue"])
     assert state.status == "finished" and kinds(state).count("nonfinite") == 1
 
 
-def test_sigkill_leaves_the_signal_and_no_word_of_memory(data: str) -> None:
-    state = wait_end(start(data=data, fault=["kill@9"], max_steps=60))
+def test_sigkill_leaves_the_signal_and_no_word_of_memory(drills: dict[str, Path]) -> None:
+    state = wait_end(drills["kill"])
     assert (state.status, state.exit_code, state.reason) == ("killed", -9, "killed by SIGKILL")
     end = state.events[-1]
     assert (
@@ -66,7 +84,7 @@ def test_sigkill_leaves_the_signal_and_no_word_of_memory(data: str) -> None:
 def test_a_kill_of_the_kernel_for_memory_is_told_with_limit_and_peak(data: str) -> None:
     with group("memory", memory__limit_in_bytes=str(700 << 20)) as cgroup:
         join = f"open({os.fspath(cgroup / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))"
-        state = wait_end(start_in_child(join, data=data, fault=["oom:32@5"], max_steps=60, threads=1))
+        state = wait_end(start_in_child(join, data=data, fault=["oom:64@5"], max_steps=60, batch_size=8))
         until = time.monotonic() + 10
         while (cgroup / "cgroup.procs").read_text() and time.monotonic() < until:
             time.sleep(0.05)  # the supervisor is about to leave
@@ -81,7 +99,7 @@ def test_a_kill_of_the_kernel_for_memory_is_told_with_limit_and_peak(data: str) 
 
 def test_an_allocation_refused_is_an_exception_of_the_host(data: str) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1800 << 20, 1800 << 20))"
-    state = wait_end(start_in_child(limit, data=data, fault=["oom:128@5"], max_steps=60, threads=1))
+    state = wait_end(start_in_child(limit, data=data, fault=["oom:128@5"], max_steps=60, batch_size=8))
     assert (state.status, state.exit_code) == ("failed", 1)
     said = find(state, "exception")
     assert said.data["kind"] == "oom-host" and said.data["class"] == "RuntimeError"
@@ -89,16 +107,16 @@ def test_an_allocation_refused_is_an_exception_of_the_host(data: str) -> None:
     assert state.reason == said.text and "\n" not in said.text
 
 
-def test_an_exception_has_its_traceback_and_one_line(data: str) -> None:
-    state = wait_end(start(data=data, fault=["crash@7"], max_steps=60))
+def test_an_exception_has_its_traceback_and_one_line(drills: dict[str, Path]) -> None:
+    state = wait_end(drills["crash"])
     assert (state.status, state.reason) == ("failed", "PlantedCrash: the crash drill raised this")
     said = find(state, "exception")
     assert said.data["traceback"].startswith("Traceback") and "wfaults.py" in said.data["traceback"]
     assert said.step == 6 and list(state.columns["step"]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_hung_step_ignores_a_stop_and_obeys_force(data: str) -> None:
-    directory = start(data=data, fault=["hang@4"], max_steps=60)
+def test_a_hung_step_ignores_a_stop_and_obeys_force(drills: dict[str, Path]) -> None:
+    directory = drills["hang"]
     state = wait(directory, lambda s: "fault" in kinds(s))
     control.stop(state)
     time.sleep(0.3)
@@ -108,10 +126,8 @@ def test_a_hung_step_ignores_a_stop_and_obeys_force(data: str) -> None:
     assert wait_end(directory).reason == "killed by SIGKILL"
 
 
-def test_slow_storage_and_a_leak_and_a_high_rate_are_seen_in_the_steps(data: str) -> None:
-    state = wait_end(
-        start(data=data, fault=["slow-data:30@11-20", "leak:8@21-40", "lr:50@5-6"], max_steps=50, threads=1)
-    )
+def test_slow_storage_and_a_leak_and_a_high_rate_are_seen_in_the_steps(drills: dict[str, Path]) -> None:
+    state = wait_end(drills["seen"])
     assert state.status == "finished", state.reason
     columns = state.columns
     assert all(x >= 0.03 for x in columns["data_s"][10:20]) and max(columns["data_s"][25:]) < 0.03
@@ -129,11 +145,16 @@ def test_a_full_disk_stops_no_training_and_loses_nothing_logged(
         monkeypatch.setenv("XDG_STATE_HOME", str(disk))
         state = wait_end(
             start(
-                data=data, fault=[f"fill:50{window}"], max_steps=400, checkpoint_every=10**6, eval_every=10**6
+                data=data,
+                fault=[f"fill:50{window}"],
+                max_steps=150,
+                batch_size=8,
+                checkpoint_every=10**6,
+                eval_every=10**6,
             )
         )
         assert (state.status, state.exit_code) == ("finished", 0), state.reason
-        assert state.reason == "reached its last step, 400"
+        assert state.reason == "reached its last step, 150"
         note = find(state, "note")
         assert note.data["error"] == "disk-full" and "no space left on device" in note.text
         steps = [int(x) for x in state.columns["step"]]
@@ -141,11 +162,11 @@ def test_a_full_disk_stops_no_training_and_loses_nothing_logged(
         lines = (Path(state.directory) / "steps.jsonl").read_bytes().splitlines()
         assert all(json.loads(line) for line in lines)
     if window == "@20":
-        assert steps[:19] == list(range(1, 20)) and len(steps) < 400
+        assert steps[:19] == list(range(1, 20)) and len(steps) < 150
         assert not checkpoint.data["ok"] and checkpoint.data["errno"] == 28
         assert "no space left on device" in checkpoint.text
     else:
-        assert steps == list(range(1, 401)) and checkpoint.data["ok"]
+        assert steps == list(range(1, 151)) and checkpoint.data["ok"]
 
 
 def test_a_disk_full_from_the_start_is_one_line(

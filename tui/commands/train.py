@@ -139,35 +139,44 @@ class Headless:
         raise CommandError(f"run {self.run_id} {state.status}: {state.reason}", 1)
 
 
+def _parts(state: RunState) -> list[str]:
+    """Step, epoch, loss, accuracy, rate, time left: "" for what is not known."""
+    step, loss, accuracy = state.step, state.last.get("loss"), state.last.get("accuracy")
+    where = state.status if step is None else f"step {step:,}/{state.total_steps or 0:,}"
+    if step is not None and state.mode not in (None, "train", "warmup"):
+        where += f" ({state.mode})"
+    return [
+        where,
+        "" if state.epoch is None else f"epoch {state.epoch}/{state.total_epochs}",
+        "" if loss is None else f"loss {loss:.4f}",
+        "" if accuracy is None else f"accuracy {accuracy:.2f}",
+        "" if state.samples_per_s is None else f"{state.samples_per_s:,.0f} samples/s",
+        "" if state.eta_s is None else f"{clock(state.eta_s)} left",
+    ]
+
+
 def progress_text(state: RunState) -> str:
     """`step 1,200/18,750  epoch 1/10  loss 0.4871  accuracy 0.84  1,650 samples/s  5:32 left`"""
-    parts: list[str] = (
-        [state.status] if state.step is None else [f"step {state.step:,}/{state.total_steps or 0:,}"]
-    )
-    if state.step is not None and state.mode not in (None, "train", "warmup"):
-        parts[0] += f" ({state.mode})"
-    if state.epoch is not None:
-        parts.append(f"epoch {state.epoch}/{state.total_epochs}")
-    loss, accuracy = state.last.get("loss"), state.last.get("accuracy")
-    if loss is not None:
-        parts.append(f"loss {loss:.4f}")
-    if accuracy is not None:
-        parts.append(f"accuracy {accuracy:.2f}")
-    if state.samples_per_s is not None:
-        parts.append(f"{state.samples_per_s:,.0f} samples/s")
-    if state.eta_s is not None:
-        parts.append(f"{clock(state.eta_s)} left")
-    return "  ".join(parts)
+    return "  ".join(filter(None, _parts(state)))
 
 
 def progress_bar(state: RunState, width: int | None = None) -> str:
-    """The same after a bar, cut to the terminal's width."""
+    """The same after a bar, within the terminal's width: epoch, accuracy and rate go first."""
     import shutil
 
     columns = width or shutil.get_terminal_size().columns
     share = min(1.0, (state.step or 0) / state.total_steps) if state.total_steps else 0.0
-    full = round(share * 20)
-    return f"[{'#' * full}{'.' * (20 - full)}] {progress_text(state)}"[: columns - 1]
+    parts = _parts(state)
+    for drop in (None, 1, 3, 4):
+        if drop is not None:
+            parts[drop] = ""
+        text = "  ".join(filter(None, parts))
+        room = columns - len(text) - 4
+        if room >= 10:
+            break
+    size = max(0, min(20, room))
+    full = round(share * size)
+    return f"[{'#' * full}{'.' * (size - full)}] {text}"[: max(0, columns - 1)]
 
 
 def clock(seconds: float) -> str:

@@ -145,7 +145,7 @@ def test_a_run_outlives_its_launcher_saves_on_request_stops_and_resumes(small: s
     ids=["batch-gd", "workers"],
 )
 def test_options_do_what_they_say(small: str, options: dict[str, object]) -> None:
-    state = wait_end(start(data=small, threads=1, **options))
+    state = wait_end(start(data=small, **options))
     assert state.status == "finished", state.reason
     samples = set(state.columns["samples"])
     assert samples == ({512.0} if options["optimizer"] == "batch-gd" else {32.0})

@@ -38,9 +38,8 @@ def test_our_own_interpreter_has_torch_and_is_remembered(monkeypatch: pytest.Mon
 def test_a_python_without_torch_is_refused(tmp_path: Path) -> None:
     bare = script(tmp_path / "python", f'exec {sys.executable} -S -I "$@"')
     reason = pythons.check(bare).reason
-    assert reason == (
-        f"{bare} has no usable torch (No module named 'torch'); pip install torch there, or name another with --python"
-    )
+    hint = "pip install torch there, or name another with --python"
+    assert reason == f"{bare} has no usable torch (No module named 'torch'); {hint}"
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_copied_worker_trains_in_a_folder_with_misleading_neighbours(tmp_path:
     run.mkdir()
     from dctop.engine.training.options import resolve
 
-    config = resolve({"max_steps": 3, "data": str(write_idx(tmp_path / "data"))})
+    config = resolve({"max_steps": 3, "threads": 1, "data": str(write_idx(tmp_path / "data"))})
     (run / "run.json").write_text(json.dumps({"id": "x", "config": config, "data_dir": config["data"]}))
     done = subprocess.run(
         [sys.executable, str(home / "worker.py"), "--run-dir", str(run)],
