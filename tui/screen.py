@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -12,6 +11,7 @@ from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
 from textual.layout import Layout, WidgetPlacement
 from textual.widget import Widget
 
+from dctop.engine.rules.registry import rule_classes
 from dctop.tui import bars
 from dctop.tui.bindings import FIRST, PROCESS_KEYS, KeyMap, of_mode
 from dctop.tui.dialogs.base import Dialog
@@ -19,13 +19,14 @@ from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row
 from dctop.tui.fast import FastScreen, RowsWidget
 from dctop.tui.frame import notice_rows, safe_row
+from dctop.tui.headline import head_of
 from dctop.tui.overlay import DialogWidget
 from dctop.tui.pane import PaneWidget
 from dctop.tui.panes.alert_detail import AlertDetailPane
-from dctop.tui.panes.alerts import AlertsPane
+from dctop.tui.panes.alerts import AlertsPane, Watch
 from dctop.tui.panes.base import PaneModel, View
 from dctop.tui.panes.timeline import TimelinePane, TimelineState
-from dctop.tui.sources import gpu_count, is_live, is_replay, recorder_status
+from dctop.tui.sources import gpu_count, is_live, is_replay
 from dctop.tui.state import Filtering, UiState
 from dctop.tui.theme import Paint
 from dctop.tui.views import alerts as alerts_view
@@ -35,7 +36,6 @@ from dctop.tui.views.place import Box, size_class
 if TYPE_CHECKING:
     from textual import events
 
-    from dctop.engine.metrics.model import Snapshot
     from dctop.engine.metrics.source import Source
     from dctop.tui.application import DctopApp
     from dctop.tui.intents import Intent
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 TOO_SMALL_W, TOO_SMALL_H = 20, 5
 TIMELINE_H = 8
+WATCH_TICKS = 10
+"""How often the empty alert list asks which rules cannot be checked."""
 
 
 class ComputedLayout(Layout):
@@ -111,6 +113,7 @@ class NodeScreen(FastScreen):
         self._computed = ComputedLayout()
         self._screen_size = (80, 24)
         self._timeline_t1 = -1
+        self._watch_due = 0
         self._marks: tuple[int, list[replaybar.Mark]] = (-1, [])
 
     def compose(self) -> ComposeResult:
@@ -237,8 +240,14 @@ class NodeScreen(FastScreen):
     def _link_alerts(self) -> None:
         """The diagnosis shows what is selected in the list."""
         lists, detail = self._model("alerts"), self._model("alert-detail")
-        if isinstance(lists, AlertsPane) and isinstance(detail, AlertDetailPane):
+        if not isinstance(lists, AlertsPane):
+            return
+        if isinstance(detail, AlertDetailPane):
             detail.show(lists.selected)
+        source = self.source
+        if is_live(source) and not source.alerts() and source.tick_seq >= self._watch_due:
+            self._watch_due = source.tick_seq + WATCH_TICKS
+            lists.watch = Watch(len(rule_classes()), source.not_checked())
 
     def _tell_timeline(self) -> None:
         model, source = self._model("timeline"), self.source
@@ -288,7 +297,17 @@ class NodeScreen(FastScreen):
             self.dialog.draw(box.w, box.h, self.look)
 
     def _draw_bars(self, w: int, quiet: bool = False) -> None:
-        self.header.put([self._line(bars.header(self._head(), w, self.look), w)], quiet)
+        self.header.put(
+            [
+                self._line(
+                    bars.header(
+                        head_of(self.source, self.state, self.stalled_s, self.readonly), w, self.look
+                    ),
+                    w,
+                )
+            ],
+            quiet,
+        )
         if self._ribbon_row is not None:
             self.ribbon.put([self._line(self._ribbon_row, w)], quiet)
         self.footer.put([self._line(self._footer(w), w)], quiet)
@@ -297,50 +316,6 @@ class NodeScreen(FastScreen):
 
     def _line(self, row: Row, w: int) -> Row:
         return safe_row(row, w, self.look.unicode)
-
-    def _head(self) -> bars.Head:
-        source, s = self.source, self.state
-        snap = source.snapshot()
-        mode, detail, clock = self._mode(snap)
-        now = time.time_ns() if snap is None else snap.frame.wall_ns
-        counts: dict[str, int] = {}
-        for a in bars.open_alerts(source.alerts(), now):
-            counts[a.severity] = counts.get(a.severity, 0) + 1
-        status = recorder_status(source)
-        rec = None
-        bad = False
-        if status is not None:
-            bad = bool(status.error or status.lost_frames)
-            rec = status.error or _size(status.size_bytes) + (f" lost {status.lost_frames}" if bad else "")
-        names = {"dashboard": "", "alerts": "ALERTS", "runs": "RUNS", "processes": "PROCESSES"}
-        return bars.Head(
-            host=(snap and snap.text("host.name")) or "",
-            mode=mode,
-            detail=detail,
-            view=names[s.view],
-            counts=counts,
-            rec=rec,
-            rec_bad=bad,
-            self_pct=None if snap is None else snap.num("dctop.cpu_pct"),
-            clock=clock,
-            flags="read-only" if self.readonly and source.mode == "live" else "",
-        )
-
-    def _mode(self, snap: Snapshot | None) -> tuple[str, str, str]:
-        source, s = self.source, self.state
-        if is_replay(source):
-            at = replaybar.clock(source.position_ns)
-            return ("REPLAY" if s.playing else "REPLAY PAUSED"), f"x{s.speed:g}", at
-        clock = datetime.now().strftime("%H:%M:%S")
-        if snap is None:
-            return "STARTING", "", clock
-        if self.stalled_s > 0:
-            return "STALLED", f"{self.stalled_s:.0f}s", clock
-        back = source.back if is_live(source) else 0
-        ago = f"-{replaybar.span_text(int(back * source.interval_s * 1e9))}" if back else ""
-        if s.paused_at is not None:
-            return "PAUSED", ago, clock
-        return ("BACK", ago, clock) if back else ("LIVE", f"{source.interval_s:g}s", clock)
 
     def _ribbon(self, w: int) -> Row | None:
         snap = self.source.snapshot()
@@ -597,12 +572,6 @@ class NodeScreen(FastScreen):
 
 
 SEVERITIES = ("critical", "warning", "info")
-
-
-def _size(n: int | None) -> str:
-    if n is None:
-        return ""
-    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
 
 
 def _marks_of(source: Source) -> list[replaybar.Mark]:

@@ -47,6 +47,8 @@ class LiveLike(Source, Protocol):
 
     def mute(self, alert_id: int, minutes: float) -> None: ...
 
+    def not_checked(self) -> Sequence[tuple[str, str]]: ...
+
 
 class ReplayLike(Source, Protocol):
     """`engine.recording.replay.ReplaySource` as the screen uses it. Times: wall clock, ns."""

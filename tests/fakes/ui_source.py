@@ -105,6 +105,9 @@ class FakeLive:
     def ack(self, alert_id: int) -> None:
         self.calls.append(("ack", alert_id))
 
+    def not_checked(self) -> list[tuple[str, str]]:
+        return [("gpu-thermal", "a GPU")]
+
     def mute(self, alert_id: int, minutes: float) -> None:
         self.calls.append(("mute", alert_id, minutes))
 

@@ -70,14 +70,14 @@ def _fix_clock() -> None:
     """The header's clock stands still, so that two runs can be compared cell by cell."""
     from datetime import datetime
 
-    from dctop.tui import screen
+    from dctop.tui import headline
 
     class Still(datetime):
         @classmethod
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return datetime(2026, 1, 2, 3, 4, 5)
 
-    screen.datetime = Still  # type: ignore[attr-defined,misc]
+    headline.datetime = Still  # type: ignore[attr-defined,misc]
 
 
 def _tick(source: FakeLive, ticks: int, alert_at: int) -> None:

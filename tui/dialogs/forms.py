@@ -82,7 +82,7 @@ class FormDialog(Dialog):
                 f.edit = LineEdit("" if f.value is None else str(f.value))
 
     def size(self, w: int, h: int) -> tuple[int, int]:
-        return min(76, w - 6), min(len(self.fields) + 4, h - 4)
+        return min(76, w - 6), min(len(self.fields) + 4, h - 2)
 
     def body(self, w: int, h: int, look: Look) -> list[Row]:
         foot = self._foot(w, look)[: max(0, h - 1)]
@@ -97,14 +97,12 @@ class FormDialog(Dialog):
         return (rows + [blank(w)] * (room - len(rows)) + foot)[:h]
 
     def _foot(self, w: int, look: Look) -> list[Row]:
-        text, style = self.note, S.DIM
-        if self.fields:
-            f = self.fields[self.at]
-            text = f.help or self.note
+        """What the field means, then the note; an error takes the place of both."""
+        text = self.fields[self.at].help if self.fields else ""
+        lines = [*wrap(text, w, S.DIM)[:2], *wrap(self.note, w, S.INFO)]
         if self.error:
-            text, style = ("▲ " if look.unicode else "! ") + self.error, S.WARN
-        lines = wrap(text, w, style)[:2]
-        return [blank(w)] + [fit_row(r, w) for r in lines] + [blank(w)] * (2 - len(lines))
+            lines = wrap(("▲ " if look.unicode else "! ") + self.error, w, S.WARN)
+        return [blank(w)] + [fit_row(r, w) for r in lines[:3]] + [blank(w)] * (3 - len(lines))
 
     def _line(self, f: Field, selected: bool, label_w: int, w: int, look: Look) -> Row:
         base = S.SELECT if selected else (S.TEXT if f.enabled else S.FAINT)

@@ -1,0 +1,72 @@
+"""The facts of the header line: who, which mode, how many alerts, recording, own cost, time."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+from dctop.engine.metrics.model import Snapshot
+from dctop.engine.metrics.source import Source
+from dctop.tui import bars
+from dctop.tui.sources import is_live, is_replay, recorder_status
+from dctop.tui.state import UiState
+from dctop.tui.views import replaybar
+
+_VIEWS = {"dashboard": "", "alerts": "ALERTS", "runs": "RUNS", "processes": "PROCESSES"}
+
+
+def head_of(source: Source, state: UiState, stalled_s: float, readonly: bool) -> bars.Head:
+    """`stalled_s`: seconds the engine is late, 0 while it ticks."""
+    snap = source.snapshot()
+    mode, detail, clock = _mode(source, state, snap, stalled_s)
+    counts: dict[str, int] = {}
+    for a in bars.open_alerts(source.alerts(), now_ns(snap)):
+        counts[a.severity] = counts.get(a.severity, 0) + 1
+    rec, bad = _recording(source)
+    return bars.Head(
+        host=(snap and snap.text("host.name")) or "",
+        mode=mode,
+        detail=detail,
+        view=_VIEWS[state.view],
+        counts=counts,
+        rec=rec,
+        rec_bad=bad,
+        self_pct=None if snap is None else snap.num("dctop.cpu_pct"),
+        clock=clock,
+        flags="read-only" if readonly and source.mode == "live" else "",
+    )
+
+
+def now_ns(snap: Snapshot | None) -> int:
+    """The moment looked at."""
+    return time.time_ns() if snap is None else snap.frame.wall_ns
+
+
+def _recording(source: Source) -> tuple[str | None, bool]:
+    """(size, or what is wrong; is it wrong); None where nothing is recorded."""
+    status = recorder_status(source)
+    if status is None:
+        return None, False
+    if status.error:
+        return str(status.error), True
+    n = status.size_bytes or 0
+    size = f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
+    lost = status.lost_frames
+    return (f"{size} lost {lost}" if lost else size), bool(lost)
+
+
+def _mode(source: Source, state: UiState, snap: Snapshot | None, stalled_s: float) -> tuple[str, str, str]:
+    """(mode, detail, clock)"""
+    if is_replay(source):
+        at = replaybar.clock(source.position_ns)
+        return ("REPLAY" if state.playing else "REPLAY PAUSED"), f"x{state.speed:g}", at
+    clock = datetime.now().strftime("%H:%M:%S")
+    if snap is None:
+        return "STARTING", "", clock
+    if stalled_s > 0:
+        return "STALLED", f"{stalled_s:.0f}s", clock
+    back = source.back if is_live(source) else 0
+    ago = f"-{replaybar.span_text(int(back * source.interval_s * 1e9))}" if back else ""
+    if state.paused_at is not None:
+        return "PAUSED", ago, clock
+    return ("BACK", ago, clock) if back else ("LIVE", f"{source.interval_s:g}s", clock)
