@@ -76,11 +76,20 @@ class Verdict:
         return [a for a in self.alerts if a.suppressed_by is None and not _is_history(a)]
 
     def symptoms(self, root: Alert) -> list[Alert]:
-        return [a for a in self.alerts if a.suppressed_by == root.rule and a is not root]
+        """Its own entity's, and those of entities that have no such root themselves."""
+        others = {a.entity for a in self.alerts if a.rule == root.rule and a is not root}
+        return [
+            a
+            for a in self.alerts
+            if a.suppressed_by == root.rule
+            and a is not root
+            and (a.entity == root.entity or a.entity not in others)
+        ]
 
     @property
     def bad(self) -> bool:
-        return any(a.severity != "info" for a in self.roots)
+        """A warning or worse: of a node now, of a recording at any time."""
+        return any(a.severity != "info" and (a.open or self.source != "live") for a in self.roots)
 
 
 def _is_history(a: Alert) -> bool:
