@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = 650
+"""Lines: a file has about 600 at most."""
 TOPS = ("probes", "engine", "tui")
 STANDARD = sys.stdlib_module_names
 THIRD_PARTY = {
@@ -95,7 +97,7 @@ def test_third_party_imports_are_the_declared_ones(top: str) -> None:
 
 
 def test_no_file_is_too_long_to_read() -> None:
-    long = {str(p): n for p in sources(*TOPS, "tests") if (n := p.read_bytes().count(b"\n")) > 600}
+    long = {str(p): n for p in sources(*TOPS, "tests") if (n := p.read_bytes().count(b"\n")) > LONGEST}
     assert not long
 
 

@@ -223,7 +223,7 @@ def _cpu(
 ) -> None:
     parts: list[float]
     try:
-        parts = list(map(sub, map(new.__getitem__, keys), map(old.__getitem__, keys)))  # type: ignore[arg-type]
+        parts = list(map(sub, map(new.__getitem__, keys), map(old.__getitem__, keys)))
     except (KeyError, TypeError):  # one of them is missing
         return
     if min(parts) < 0:

@@ -49,6 +49,7 @@ class History:
         start, n = self.ticks, len(rows)
         for key in dict.fromkeys(chain.from_iterable(rows)):
             column = [row.get(key) for row in rows]
+            values: array[float]
             try:
                 values = array("d", column)  # type: ignore[arg-type]
                 lead, size = 0, n

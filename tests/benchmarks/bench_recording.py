@@ -107,7 +107,7 @@ class Node:
         values |= v
         values |= {"cpu.context_switches": self.counters[0], "cpu.interrupts": self.counters[1],
                    "cpu.load1": r.randrange(300, 900) / 100, "cpu.load5": 5.2 + self.seq // 5 % 20 / 100,
-                   "cpu.count": 16, "cpu.model": "Modelled CPU", "cpu.running": r.randrange(1, 9)}  # fmt: skip
+                   "cpu.count": 16, "cpu.model": "Modelled", "cpu.running": r.randrange(1, 9)}  # fmt: skip
         return self._sample("cpu", values)
 
     def _pressure(self) -> Sample:

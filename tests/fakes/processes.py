@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dctop.probes.base import Process, Sample
+from dctop.probes.process import ProcessProbe
+from dctop.probes.usernames import UserNames
+
 T = TypeVar("T")
 
 
@@ -91,3 +95,18 @@ def in_child(call: Callable[[], T], uid: int | None = None) -> T:
     well, value = pickle.loads(data)
     assert well, value
     return value  # type: ignore[no-any-return]
+
+
+def users(names: dict[int, str] | None = None) -> UserNames:
+    return UserNames((names or {0: "root"}).get)
+
+
+def rows(sample: Sample) -> dict[int, Process]:
+    assert sample.processes is not None
+    by_pid = {p.pid: p for p in sample.processes}
+    assert len(by_pid) == len(sample.processes), "a pid is there once"
+    return by_pid
+
+
+def probe_of(fake: FakeProc, **options: int) -> ProcessProbe:
+    return ProcessProbe(fake.root, users=users(), **options)
