@@ -59,6 +59,7 @@ screenshots: dev
 
 docs: dev
 	$(PY) -m dctop.engine.metrics.doc > docs/METRICS.md
+	$(PY) -m dctop.engine.rules.doc > docs/RULES.md
 
 clean:
 	rm -rf $(VENV) .venv-bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -72,7 +72,8 @@ def explains(
     """Whether `root` may stand for `symptom`.
 
     `places`: alert id -> mount it is about, where one is known: a full disk explains only what lies on it.
-    An Xid that merely notes something explains no death.
+    An Xid that merely notes something explains no death, and a kill for memory elsewhere on the node none of
+    a run's worker: if the kernel killed the worker itself, the alert is the run's own.
     """
     if root is symptom or (root.rule == "xid" and root.severity != "critical"):
         return False
@@ -80,6 +81,8 @@ def explains(
         return True
     a, b = root.entity in run_ids, symptom.entity in run_ids
     if a and b:
+        return False
+    if b and root.rule == "oom-killed" and symptom.rule != "loader-worker-died":
         return False
     if not a and not b and NODE not in (root.entity, symptom.entity):
         return False

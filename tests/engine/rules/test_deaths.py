@@ -122,6 +122,17 @@ def test_a_crash_shows_where() -> None:
     assert "ValueError: bad" in a.title
 
 
+def test_a_kill_of_another_process_explains_no_crash_of_a_run() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 30)
+    s.kernel("oom-kill", pid="999", task="stress", constraint="CONSTRAINT_MEMCG", anon_rss="1000 kB")
+    run.end("failed", 1, "ValueError: bad", stderr="ValueError: bad")
+    s.go(2)
+    assert s.alert("oom-killed").entity == "node"
+    assert s.alert("worker-crashed").suppressed_by is None
+
+
 def test_a_bus_error_points_at_shared_memory() -> None:
     s = Scene()
     run = s.run()
