@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -68,19 +69,31 @@ def _signal(run: RunState, number: signal.Signals) -> None:
     if run.host not in (None, os.uname().nodename):
         raise ControlError(f"{run.id} runs on {run.host}; act there")
     try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        raise ControlError(f"{run.id}: its process {pid} is gone") from None
-    except OSError as error:
-        raise ControlError(f"{run.id}: process {pid}: {(error.strerror or str(error)).lower()}") from None
-    try:
-        # The handle pins the process first; then its start time says whether it is the right one.
-        if start_ticks(pid) != ticks:
-            raise ControlError(f"{run.id}: its process {pid} is gone")
-        signal.pidfd_send_signal(handle, number)
+        handle = _pin(pid)
+        try:
+            # The handle pins the process first; then its start time says whether it is the right one.
+            if start_ticks(pid) != ticks:
+                raise ProcessLookupError
+            if handle is None:
+                os.kill(pid, number)
+            else:
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            if handle is not None:
+                os.close(handle)
     except PermissionError:
         raise ControlError(f"{run.id}: process {pid} belongs to another user") from None
     except ProcessLookupError:
         raise ControlError(f"{run.id}: its process {pid} is gone") from None
-    finally:
-        os.close(handle)
+    except OSError as error:
+        raise ControlError(f"{run.id}: process {pid}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _pin(pid: int) -> int | None:
+    """A handle that means this very process; None where the kernel has none (before 5.3)."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return None
+        raise

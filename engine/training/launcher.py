@@ -56,10 +56,11 @@ class LaunchResult:
 
 def check(python: str | None = None, data: str | None = None) -> LaunchCheck:
     """What is here. Asks an interpreter (seconds, unless remembered): not for the UI thread."""
-    found = pythons.find(python)
+    usual_python, usual_data = _configured()
+    found = pythons.find(python or usual_python)
     reason, folder = found.reason, None
     try:
-        folder = wdata.find(data)
+        folder = wdata.find(data or usual_data)
     except wdata.DataError as error:
         reason = reason or str(error)
     return LaunchCheck(
@@ -99,15 +100,16 @@ def launch(
     workload = str(asked.pop("workload", None) or "mnist-cnn")
     python = python or _text(asked.pop("python", None))
     resume = resume or _text(asked.pop("resume", None))
+    usual_python, usual_data = _configured()
     try:
         if workload != "mnist-cnn":
             raise BadOption(f"no workload '{workload}'; there is mnist-cnn")
         parent = _parent(resume, asked) if resume else None
         resolved = resolve(asked)
-        folder = wdata.find(_text(resolved["data"]))
+        folder = wdata.find(_text(resolved["data"]) or usual_data)
     except (BadOption, wdata.DataError) as error:
         return LaunchResult(None, str(error))
-    found = pythons.find(python)
+    found = pythons.find(python or usual_python)
     if found.reason is not None:
         return LaunchResult(None, found.reason)
     impossible = _impossible(resolved, found)
@@ -136,6 +138,15 @@ def launch(
         return LaunchResult(None, failure)
     _remember(workload, {**resolved, "python": python})
     return LaunchResult(directory.name)
+
+
+def _configured() -> tuple[str | None, str | None]:
+    """Interpreter and data folder of dctop.toml, where they are set."""
+    from dctop.engine.config import load
+
+    training = load(None)[0].training
+    python, data = training.python, training.data
+    return (str(python) if python is not None else None, str(data) if data is not None else None)
 
 
 def _impossible(config: Mapping[str, Value], found: pythons.PythonCheck) -> str | None:

@@ -60,10 +60,14 @@ class StepStore:
             self._thin()
 
     def _thin(self) -> None:
-        """Keep every second of the older steps. New arrays: views of the old ones stay as they are."""
-        self._stride *= 2
+        """Keep every n-th of the older steps, with the least n (a power of two) that leaves room to grow.
+        New arrays: views of the old ones stay as they are."""
         old = len(self._numbers) - DENSE_STEPS
-        kept = [i for i in range(old) if self._numbers[i] % self._stride == 0]
+        while True:
+            kept = [i for i in range(old) if self._numbers[i] % self._stride == 0]
+            if len(kept) + DENSE_STEPS <= 0.75 * MAX_STEPS:
+                break
+            self._stride *= 2
         kept.extend(range(old, len(self._numbers)))
         self.columns = {
             name: array("d", map(column.__getitem__, kept)) for name, column in self.columns.items()

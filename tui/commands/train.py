@@ -35,15 +35,10 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """0 finished (or started, or the dashboard was left), 1 it failed, 2 it could not be started,
     130 stopped by Ctrl-C."""
-    from dctop.engine.config import load
     from dctop.engine.training import launcher
 
-    training = load(None)[0].training
     given = options.from_arguments(args)
-    if training.data is not None:
-        given.setdefault("data", str(training.data))
-    python = args.python or (str(training.python) if training.python is not None else None)
-    result = launcher.launch({"workload": args.workload, **given}, python, args.resume)
+    result = launcher.launch({"workload": args.workload, **given}, args.python, args.resume)
     if result.run_id is None:
         raise CommandError(result.error or "the run could not be started")
     if args.detach:

@@ -15,7 +15,7 @@ import pytest
 from dctop.engine import paths
 from dctop.engine.training import control, launcher, wckpt
 from dctop.engine.training.runstate import PHASES, RunState
-from dctop.engine.training.watcher import RunWatcher, start_ticks
+from dctop.engine.training.watcher import RunWatcher, run_ids, start_ticks
 from tests.fakes.runs import FASHION, find, kinds, make_run, start, wait, wait_end, write_idx
 
 
@@ -161,7 +161,7 @@ def test_without_data_digits_are_generated_and_called_synthetic(monkeypatch: pyt
 
 
 def test_what_cannot_be_started_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    before = set(paths.runs_dir().iterdir())
+    before = run_ids(paths.runs_dir())
     for config, why in (
         ({"device": "cuda"}, "--device cuda: torch"),
         ({"precision": "fp16"}, "--precision fp16 needs a CUDA device"),
@@ -174,7 +174,7 @@ def test_what_cannot_be_started_is_said_in_one_line_and_leaves_nothing(tmp_path:
         result = launcher.launch(config)
         assert result.run_id is None and str(result.error).startswith(why), result.error
         assert "\n" not in str(result.error)
-    assert set(paths.runs_dir().iterdir()) == before
+    assert run_ids(paths.runs_dir()) == before
 
 
 def test_a_state_folder_that_cannot_be_written_is_said(
@@ -216,3 +216,17 @@ def test_run_json_is_what_the_documentation_says(fashion: RunState) -> None:
         assert next(iter(record)) == "kind"
         for name in record if record["kind"] == "step" else record.get("data", {}):
             assert f"`{name}`" in text, (record["kind"], name)
+
+
+def test_python_and_data_of_the_configuration_are_the_usual_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_idx(tmp_path / "idx")
+    (tmp_path / "dctop").mkdir()
+    (tmp_path / "dctop" / "dctop.toml").write_text(
+        f'[training]\npython = "{sys.executable}"\ndata = "{data}"\n'
+    )
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    known = launcher.check()
+    assert (known.python, known.data_source) == (sys.executable, str(data))
+    assert launcher.check(data=str(FASHION)).data_source == str(FASHION)

@@ -169,9 +169,11 @@ def test_long_runs_are_thinned_evenly_and_stay_dense_at_the_end() -> None:
         len(kept) <= runlog.MAX_STEPS and kept == sorted(kept) and kept[-1] == total and store.total == total
     )
     assert kept[-runlog.DENSE_STEPS :] == list(range(total - runlog.DENSE_STEPS + 1, total + 1))
-    older = kept[: -runlog.MAX_STEPS // 2]
-    gaps = {b - a for a, b in pairwise(older)}
-    assert len(gaps) == 1, gaps
+    gaps = [b - a for a, b in pairwise(kept)]
+    thin = [g for g in gaps if g > 1]
+    # 60,000 steps: every eighth, then all of the newest.
+    assert set(thin[:-1]) == {8} and thin[-1] <= 8 and gaps[: len(thin)] == thin
+    assert len(thin) > runlog.MAX_STEPS // 4
     assert all(len(c) == len(kept) for c in store.columns.values())
 
 
