@@ -420,7 +420,7 @@ class Recording:
             starts.append(top)
         i = bisect_right(starts, wall_ns) - 1
         while i >= 0:
-            block = self._block(i, False)
+            block = self._block(i, True)  # its processes will be wanted next
             if block is not None:
                 found = bisect_right(block.walls(), wall_ns)
                 return block.seqs[max(0, found - 1)]

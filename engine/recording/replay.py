@@ -5,6 +5,7 @@ Frames go through the same SnapshotBuilder and History as live, so derived value
 
 from __future__ import annotations
 
+import gc
 from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from dctop.engine.metrics.builder import SnapshotBuilder
-from dctop.engine.metrics.history import History
+from dctop.engine.metrics.history import NAN, History
 from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.engine.recording.reader import GAP_INTERVALS, RecEvent, Recording, open_recording
 from dctop.engine.recording.schema import RecordingError
@@ -21,13 +22,15 @@ from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Value, series
 
-MIN_WINDOW = 300
-"""Ticks before the cursor that are loaded at least."""
+MIN_WINDOW = 120
+"""Ticks before the cursor that are loaded before anybody asked for more (then: as many as were asked for)."""
 WARM_UP = 30
 """Frames before those, so that rates of slow probes are known where the window begins."""
 BAND = 60
 """Snapshots kept behind the newest one loaded: stepping back within them costs nothing."""
-_BLOCK = 256
+_ROWS = 512
+"""Up to so many ticks are kept as they were derived, and a series is made of them when it is asked for; more
+go into rings, which take a tenth of the memory."""
 NEAR = 120
 """A seek forward by up to this many frames goes on from where it is."""
 
@@ -37,6 +40,47 @@ class _Moment:
     tick: int
     """Its number in the history."""
     snapshot: Snapshot
+
+
+class _Ticks:
+    """The loaded ticks: `History` made late, series by series."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self.clear()
+
+    def clear(self) -> None:
+        self.ticks = 0
+        self._rows: list[Mapping[str, Value]] = []
+        self._columns: dict[str, array[float]] = {}
+        self._rings: History | None = None
+
+    def extend(self, rows: list[Mapping[str, Value]]) -> None:
+        self.ticks += len(rows)
+        if self._rings is None and len(self._rows) + len(rows) <= _ROWS:
+            self._rows += rows
+            return
+        if self._rings is None:
+            self._rings = History(self._capacity)
+            self._rings.extend(self._rows)
+            self._rows, self._columns = [], {}
+        self._rings.extend(rows)
+
+    def window(self, key: str, n: int, back: int) -> array[float]:
+        if self._rings is not None:
+            return self._rings.window(key, n, back)
+        column = self._columns.get(key)
+        if column is None:
+            column = self._columns[key] = array("d")
+        if len(column) < self.ticks:
+            column.extend([_number(row.get(key)) for row in self._rows[len(column) :]])
+        stop = max(0, self.ticks - back)
+        part = column[max(0, stop - n) : stop]
+        return part if len(part) == n else array("d", [NAN]) * max(0, n - len(part)) + part
+
+
+def _number(value: Value) -> float:
+    return NAN if value is None or isinstance(value, str) else value
 
 
 class ReplaySource:
@@ -59,7 +103,7 @@ class ReplaySource:
         self._whole = False
         """The history begins with the recording's first frame."""
         self._builder = SnapshotBuilder(recording.tick_hz)
-        self._history = History(self._limit + 2 * BAND + WARM_UP)
+        self._history = _Ticks(self._limit + 2 * BAND + WARM_UP)
         self._band: deque[_Moment] = deque(maxlen=BAND)
         self._at = -1
         """Index into the band."""
@@ -87,10 +131,10 @@ class ReplaySource:
     def window(self, key: str, n: int) -> array[float]:
         self._asked = max(self._asked, min(n, self._limit))
         if not self._band:
-            return array("d", [float("nan")]) * max(0, n)
+            return array("d", [NAN]) * max(0, n)
         back = self._band[-1].tick - self._band[self._at].tick
         if not self._whole and min(n, self._limit) > self._history.ticks - back - WARM_UP:
-            self._load(self._band[self._at].snapshot.frame.seq)
+            self._load(self._band[self._at].snapshot.frame.seq, slack=BAND if back else 0)
             self._at, back = len(self._band) - 1, 0
         return self._history.window(key, n, back)
 
@@ -275,15 +319,23 @@ class ReplaySource:
         self._at = len(self._band) - 1
         return bool(self._band) and self._band[-1].snapshot.frame.seq == seq
 
-    def _load(self, seq: int) -> None:
+    def _load(self, seq: int, slack: int = 0) -> None:
         """Everything anew, ending with frame `seq`: the window wanted, a warm-up before it."""
         self._builder.reset()
         self._history.clear()
         self._band.clear()
-        first = seq - max(MIN_WINDOW, min(self._asked, self._limit) + BAND) - WARM_UP
+        first = seq - max(MIN_WINDOW, min(self._asked, self._limit)) - slack - WARM_UP
         span = self.recording.seq_range
         self._whole = span is None or first <= span[0]
-        self._take(self.recording.frames(first, seq, procs_from=seq - BAND - WARM_UP))
+        # Tens of thousands of objects are made and none is garbage: collecting in between would walk all
+        # of the program's objects several times.
+        collect = gc.isenabled()
+        gc.disable()
+        try:
+            self._take(self.recording.frames(first, seq, procs_from=seq - BAND - WARM_UP))
+        finally:
+            if collect:
+                gc.enable()
 
     def _take(self, frames: Iterable[Frame]) -> None:
         rows: list[Mapping[str, Value]] = []
@@ -292,11 +344,10 @@ class ReplaySource:
             snap = self._builder.push(frame)
             if snap.previous is not None:
                 # Ticks that were not recorded are holes, not a shorter time.
-                missing = frame.seq - snap.previous.seq - 1
-                rows += [{}] * min(missing, self._history.capacity)
+                rows += [{}] * min(frame.seq - snap.previous.seq - 1, self._limit)
             rows.append(snap.values)
             self._band.append(_Moment(done + len(rows), snap))
-            if len(rows) >= _BLOCK:
+            if len(rows) >= _ROWS:
                 self._history.extend(rows)
                 done += len(rows)
                 rows = []

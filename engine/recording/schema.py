@@ -83,12 +83,13 @@ CODEC_STORED: Final = 0
 
 def seal(payload: bytes, keys: Sequence[int], level: int = 4) -> bytes:
     """Compress and prepend codec id and CRC. `keys`: the row's own integers, covered by the CRC.
-    `level` 1 is for rows of a few kB."""
+    `level` 0: as it is; 1: for rows of a few kB."""
+    packed, codec = payload, CODEC_STORED
     if level == 1:
         # A state of a few kB instead of 256: setting that up costs more than packing a small row.
         packer = zlib.compressobj(1, zlib.DEFLATED, 12, 5)
         packed, codec = packer.compress(payload) + packer.flush(), CODEC_ZLIB
-    else:
+    elif level:
         packed, codec = zlib.compress(payload, level), CODEC_ZLIB
     if len(packed) >= len(payload):
         packed, codec = payload, CODEC_STORED

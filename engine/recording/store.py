@@ -33,6 +33,7 @@ from dctop.engine.version import version
 from dctop.probes.base import KernelEvent, Value
 
 CLOCK_STEP_NS = 500_000_000
+_PACK_BYTES = 3800
 SetKey = tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -195,7 +196,9 @@ class Store:
         complete, payload = self._tail.encode(set_id, cells, flat.procs)
         base = None if complete else self._state.last_seq
         keys = (flat.seq, flat.wall_ns, flat.mono_ns, set_id, base)
-        blob = seal(payload, keys, level=1)  # type: ignore[arg-type]
+        # A small row lives a minute and fits its page: packing it would cost more than writing it.
+        level = 0 if len(payload) < _PACK_BYTES else 1
+        blob = seal(payload, keys, level)  # type: ignore[arg-type]
         self.db.execute("INSERT INTO tail VALUES(?,?,?,?,?,?)", (*keys, blob))
 
     def _check_clock(self, flat: FlatFrame) -> None:

@@ -89,7 +89,7 @@ def test_a_table_cut_short_is_damaged_or_refused(columns: list[list[Cell]], data
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=300), st.lists(st.integers(), max_size=4), st.sampled_from([1, 4, 6]), st.data())
+@given(st.binary(max_size=300), st.lists(st.integers(), max_size=4), st.sampled_from([0, 1, 4, 6]), st.data())
 def test_a_seal_notices_any_changed_byte_or_key(
     payload: bytes, keys: list[int], level: int, data: st.DataObject
 ) -> None:
