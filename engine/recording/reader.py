@@ -8,21 +8,20 @@ from __future__ import annotations
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.history import History
-from dctop.engine.metrics.model import Frame
+from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.engine.recording.blocks import Block, ChunkInfo, Layout, TailReader, decode_chunk, frames_of
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.facts import Bucket, Gap, RecEvent, RecordingInfo, content_bytes
-from dctop.engine.recording.flatten import DERIVED
 from dctop.engine.recording.moments import Moments
 from dctop.engine.recording.opening import Opened, open_database, scan
+from dctop.engine.recording.overview import Rollups, spread
 from dctop.engine.recording.plain import load
-from dctop.engine.recording.rollup import read_roll
 from dctop.engine.recording.schema import Damaged, RecordingError, checked, unseal
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
@@ -89,7 +88,8 @@ class Recording:
         self._events: list[RecEvent] | None = None
         self._moments = Moments(self._db)
         self._version: int | None = None
-        self._tail_overview: tuple[int, str, Bucket | None] = (-1, "", None)
+        self._tail_values: tuple[int, list[Snapshot]] = (-1, [])
+        self._rollups = Rollups(self._db, self._layout, self._problem)
         self.refresh()
 
     def __enter__(self) -> Recording:
@@ -514,32 +514,25 @@ class Recording:
         """`n` buckets of equal time over the whole recording: smallest, largest and mean value of a numeric
         series, raw gauges and derived ones alike, from the rollups. Where a bucket is shorter than a rollup
         (60 frames) neighbours share it; short recordings are looked at frame by frame."""
+        return self.overviews((series_key,), n).get(series_key, [])
+
+    def overviews(self, keys: Sequence[str], n: int) -> dict[str, list[Bucket]]:
+        """The same of several series, hardly dearer than of one."""
         span = self.time_range
         if span is None or n <= 0:
-            return []
+            return {}
         t0, t1 = span[0], max(span[1], span[0] + 1)
-        width = (t1 - t0) / n
+        if not self.live and sum(c.n for c in self._chunks) <= SHORT_FRAMES:
+            parts = {key: self._each_frame(key) for key in keys}
+        else:
+            parts = self._rollups.parts(self._chunks, self._bad, keys)
+            for key in keys:
+                last = self._tail_bucket(key)
+                parts[key] += [] if last is None else [last]
         reach = int(self.interval_s * 1e9)
-        sums: list[list[tuple[float, float, float]]] = [[] for _ in range(n)]
-        short = not self.live and sum(c.n for c in self._chunks) <= SHORT_FRAMES
-        for part in self._each_frame(series_key) if short else self._rolls(series_key):
-            if part.min is None or part.max is None or part.mean is None:
-                continue
-            first = min(n - 1, max(0, int((part.t0 - t0) / width)))
-            last = min(n - 1, max(first, int((part.t1 + reach - t0) / width) - 1))
-            for i in range(first, last + 1):
-                sums[i].append((part.min, part.max, part.mean))
-        out = []
-        for i, found in enumerate(sums):
-            a, b = t0 + int(i * width), t0 + int((i + 1) * width)
-            if found:
-                mean = sum(m for _, _, m in found) / len(found)
-                out.append(Bucket(a, b, min(f[0] for f in found), max(f[1] for f in found), mean))
-            else:
-                out.append(Bucket(a, b, None, None, None))
-        return out
+        return {key: spread(parts[key], n, t0, t1, reach) for key in keys}
 
-    def _each_frame(self, key: str) -> Iterator[Bucket]:
+    def _each_frame(self, key: str) -> list[Bucket]:
         if self._fine is None:
             builder, frames = SnapshotBuilder(self.tick_hz), self.frames(0, 1 << 62, procs_from=1 << 62)
             snaps = [builder.push(f) for f in frames]
@@ -547,50 +540,19 @@ class Recording:
             history.extend([snap.values for snap in snaps])
             self._fine = [snap.frame.wall_ns for snap in snaps], history
         walls, history = self._fine
-        for wall, value in zip(walls, history.window(key, len(walls))):
-            if value == value:
-                yield Bucket(wall, wall, value, value, value)
-
-    def _rolls(self, key: str) -> Iterator[Bucket]:
-        at: dict[int, tuple[int, int] | None] = {}
-        for info in self._chunks:
-            if info.roll_set is None or info.seq0 in self._bad:
-                continue
-            if info.roll_set not in at:
-                at[info.roll_set] = self._place(info.roll_set, key)
-            place = at[info.roll_set]
-            if place is None:
-                continue
-            try:
-                (blob,) = self._db.execute("SELECT roll FROM chunk WHERE seq0=?", (info.seq0,)).fetchone()
-                found = read_roll(unseal(blob, info.keys), *place)
-            except (Damaged, TypeError, sqlite3.DatabaseError):
-                self._problem(f"rollup of frames {info.seq0}-{info.seq1} is damaged")
-                continue
-            if found is not None:
-                yield Bucket(info.t0, info.t1, *found)
-        last = self._tail_bucket(key)
-        if last is not None:
-            yield last
-
-    def _place(self, roll_set: int, key: str) -> tuple[int, int] | None:
-        layout = self._layout(roll_set)
-        if not layout or layout[0][0] != DERIVED or key not in layout[0][1]:
-            return None
-        names = layout[0][1]
-        return names.index(key), len(names)
+        column = history.window(key, len(walls))
+        return [Bucket(wall, wall, v, v, v) for wall, v in zip(walls, column) if v == v]
 
     def _tail_bucket(self, key: str) -> Bucket | None:
         """The newest frames have no rollup yet: derived here."""
-        seqs = self._tail.block.seqs
+        seqs, walls = self._tail.block.seqs, self._tail.block.walls()
         if not seqs:
             return None
-        if self._tail_overview[:2] == (seqs[-1], key):
-            return self._tail_overview[2]
-        builder = SnapshotBuilder(self.tick_hz)
-        values = [builder.push(f).num(key) for f in self.frames(seqs[0], seqs[-1], procs_from=seqs[-1] + 1)]
-        known = [v for v in values if v is not None]
-        walls = self._tail.block.walls()
-        made = Bucket(walls[0], walls[-1], min(known), max(known), sum(known) / len(known)) if known else None
-        self._tail_overview = (seqs[-1], key, made)
-        return made
+        if self._tail_values[0] != seqs[-1]:
+            builder = SnapshotBuilder(self.tick_hz)
+            frames = self.frames(seqs[0], seqs[-1], procs_from=seqs[-1] + 1)
+            self._tail_values = (seqs[-1], [builder.push(f) for f in frames])
+        known = [v for snap in self._tail_values[1] if (v := snap.num(key)) is not None]
+        if not known:
+            return None
+        return Bucket(walls[0], walls[-1], min(known), max(known), sum(known) / len(known))

@@ -277,11 +277,11 @@ class ReplaySource:
             "mem": ("memory.used_pct",),
             "io": ("pressure.io.some_pct",),
         }
-        nan = float("nan")
+        found = self.recording.overviews([key for keys in wanted.values() for key in keys], n)
         out: dict[str, list[float]] = {}
         for lane, keys in wanted.items():
-            lanes = [self.recording.overview(key, n) for key in keys]
-            tops = [max((b.max for b in at if b.max is not None), default=nan) for at in zip(*lanes)]
+            lanes = [found[key] for key in keys if key in found]
+            tops = [max((b.max for b in at if b.max is not None), default=NAN) for at in zip(*lanes)]
             if any(v == v for v in tops):
                 out[lane] = tops
         return out

@@ -315,6 +315,22 @@ def test_the_overview_agrees_with_the_frames(writer: Writer) -> None:
         assert all(b.mean is None for b in recording.overview("no.such_series", 5))
         assert recording.overview("cpu.model", 3)[0].mean is None
         assert recording.overview("cpu.util_pct", 0) == []
+        both = recording.overviews(("cpu.util_pct", "cpu.load1"), 40)
+        assert both["cpu.util_pct"] == many and both["cpu.load1"] == recording.overview("cpu.load1", 40)
+
+
+def test_a_long_recording_is_overviewed_from_rollups_also_while_it_grows(writer: Writer) -> None:
+    writer.write(630)
+    builder, by_minute = SnapshotBuilder(), []
+    values = [builder.push(f).num("cpu.load1") or 0.0 for f in writer.frames]
+    by_minute = [max(values[i : i + 60]) for i in range(0, 630, 60)]
+    with open_recording(writer.store.path) as recording:
+        got = [b.max for b in recording.overview("cpu.load1", 630)]
+        assert [got[i * 60 + 20] for i in range(11)] == pytest.approx(by_minute, rel=1e-6)
+        writer.write(60)
+        recording.refresh()
+        again = [b.max for b in recording.overview("cpu.load1", 690)]
+        assert again[:600] == pytest.approx(got[:600], rel=1e-6) and again[-1] is not None
 
 
 # -- damage --------------------------------------------------------------------------------------------
