@@ -29,7 +29,7 @@ class KernelProbe:
     """
 
     name = "kernel"
-    lane = "kernel"
+    lane = "proc"  # the log is read without blocking
 
     def __init__(
         self, proc: str | Path = "/proc", sys: str | Path = "/sys", kmsg: str | Path = "/dev/kmsg"

@@ -27,7 +27,8 @@ class LinksProbe:
     lane = "links"
 
     def __init__(self, proc: str | Path = "/proc", sys: str | Path = "/sys") -> None:
-        self.period_s = 2.0
+        # InfiniBand's counters are traffic, to be seen as it flows; link states change rarely.
+        self.period_s = 2.0 if (Path(sys) / "class" / "infiniband").is_dir() else 5.0
         self._root = Path(sys) / "class" / "net"
         self._links: dict[str, _Link] = {}
         self._infiniband = InfiniBand(sys)

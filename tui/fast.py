@@ -45,15 +45,18 @@ class RowsWidget(Widget, can_focus=False):
         self.shown: list[Row | None] = []
         """What the fast path last wrote, row by row; None: unknown, must be written."""
         self._strips: list[tuple[Row, Strip] | None] = []
+        self._node: Screen[Any] | None = None
 
     # -- content ------------------------------------------------------------------------------------
 
     def put(self, rows: list[Row], quiet: bool = False) -> None:
         """Show these rows from the next paint on. `quiet`: within a layout, which paints anyway."""
         old, self.rows = self.rows, rows
-        if quiet or not self.is_attached or old == rows:
+        if quiet or old == rows or not self.is_attached:
             return
-        screen = self.screen
+        if self._node is None:
+            self._node = self.screen  # a walk up the tree; a widget never changes its screen
+        screen = self._node
         if isinstance(screen, FastScreen) and screen.fast:
             screen.touch(self)
             return

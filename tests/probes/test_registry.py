@@ -21,7 +21,7 @@ def test_what_can_hang_has_a_lane_of_its_own() -> None:
     for probe in all_probes():
         lanes.setdefault(probe.lane, set()).add(probe.name)
     assert QUICK["proc"] <= lanes["proc"]
-    for name in ("kernel", "host", "gpu", "sensors", "filesystem"):
+    for name in ("host", "gpu", "sensors", "filesystem", "links", "process"):
         assert {name} in lanes.values(), f"{name} shares a lane"
 
 
