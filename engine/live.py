@@ -97,6 +97,10 @@ class LiveEngine:
         self.next_tick_mono = 0.0
         self.on_tick: list[Callable[[LiveEngine], None]] = []
         self.recorder: Recorder | None = None
+        self.recording_dir: Path | None = None
+        """Where `start_recording` without a path puts its file; None: the user's state directory."""
+        self.recording_options: dict[str, Any] = {}
+        """Options of `Recorder` that hold where the caller names none."""
         self.problem: str | None = None
         """One line while a part of the engine itself fails (rules, watcher)."""
         self._failed: list[str] = []
@@ -276,6 +280,15 @@ class LiveEngine:
 
     # -- what the user asks for ---------------------------------------------------------------------
 
+    def configure_recording(self, dir: str | None, size_mb: float, age_days: float, durability: str) -> None:  # noqa: A002
+        """The settings `recording.*` of the configuration file."""
+        self.recording_dir = None if dir is None else Path(dir)
+        self.recording_options = {
+            "max_bytes": int(size_mb * 1_000_000),
+            "max_age_s": age_days * 86400.0,
+            "durability": durability,
+        }
+
     def start_recording(self, path: Path | None = None, **options: Any) -> Path:
         """Record from the next tick on into `path` (None: a new file in the user's state directory).
 
@@ -287,11 +300,13 @@ class LiveEngine:
 
         self.stop_recording("replaced")
         if path is None:
-            folder = paths.recordings_dir()
+            folder = self.recording_dir or paths.recordings_dir()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             stamp = time.strftime("%Y%m%d-%H%M%S")
             path = folder / f"{os.uname().nodename}-{stamp}.dctop"
-        recorder = Recorder(path, interval_s=self.interval_s, meta=self._meta(), **options)
+        recorder = Recorder(
+            path, interval_s=self.interval_s, meta=self._meta(), **{**self.recording_options, **options}
+        )
         recorder.start()
         self.recorder = recorder
         return path

@@ -92,9 +92,9 @@ def test_a_full_disk_raises_an_alert(home: dict[str, str], tmp_path: Path) -> No
     mount.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", mount], check=True)
     try:
-        (mount / "ballast").write_bytes(b"x" * 4_100_000)
+        (mount / "ballast").write_bytes(b"x" * 4_190_000)
         with Terminal(DCTOP, 160, 50, home) as t:
-            t.wait("■", "full", timeout=60)
+            t.wait("■ 1", "full", timeout=60)
             t.send("A")
             t.wait("disk-fill", timeout=60)
             t.send("q")
@@ -222,3 +222,29 @@ def test_a_config_file_with_errors_is_told_of_and_the_rest_of_it_holds(home: dic
         t.wait("LIVE 2s")
         t.send("q")
         assert t.wait_exit() == 0
+
+
+def test_recordings_go_where_the_configuration_says(home: dict[str, str], tmp_path: Path) -> None:
+    folder = Path(home["XDG_CONFIG_HOME"], "dctop")
+    folder.mkdir(parents=True)
+    (folder / "dctop.toml").write_text(f'[recording]\ndir = "{tmp_path}/there"\n')
+    done = run(home, "record", "--duration", "2s", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "there").glob("*.dctop"))) == 1
+
+
+def test_alerts_speak_the_language_of_the_locale(home: dict[str, str], tmp_path: Path) -> None:
+    mount = tmp_path / "full"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", mount], check=True)
+    try:
+        (mount / "ballast").write_bytes(b"x" * 4_190_000)
+        with Terminal(DCTOP, 160, 50, {**home, "LANG": "zh_CN.UTF-8"}) as t:
+            t.wait("■ 1", timeout=60)
+            t.send("A")
+            t.wait("disk-fill", timeout=60)
+            assert any("\u4e00" <= c <= "\u9fff" for c in t.text)
+            t.send("q")
+            assert t.wait_exit() == 0
+    finally:
+        subprocess.run(["umount", mount], check=True)

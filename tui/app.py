@@ -132,9 +132,14 @@ def _open_source(
 ) -> Any:
     if replay is None:
         from dctop.engine.live import LiveEngine
+        from dctop.tui.commands.rules import language
 
-        language = lang or _setting(config, "lang") or "en"
-        engine = LiveEngine(interval_s=interval_s, thresholds=_setting(config, "rules") or {}, lang=language)
+        words = language(lang, _setting(config, "lang"))
+        engine = LiveEngine(interval_s=interval_s, thresholds=_setting(config, "rules") or {}, lang=words)
+        recording = _setting(config, "recording")
+        if recording is not None:
+            r = recording
+            engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
         engine.start()
         return engine
     from dctop.engine.recording.reader import open_recording

@@ -60,16 +60,13 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--duration", type=span, metavar="T", help="stop after 90s, 10m, 1h30m ...")
     parser.add_argument(
-        "--durability", choices=("full", "relaxed"), default="full",
+        "--durability", choices=("full", "relaxed"),
         help="full: every second survives a power cut; relaxed: the last half minute may not",
     )  # fmt: skip
-    parser.add_argument(
-        "--max-size", type=size, default=2 << 30, metavar="N", help="oldest frames go beyond this (2G)"
-    )
+    parser.add_argument("--max-size", type=size, metavar="N", help="oldest frames go beyond this (2G)")
     parser.add_argument(
         "--max-age",
         type=span,
-        default=7 * 86400.0,
         metavar="T",
         help="older frames go (7d); 30m: a flight recorder",
     )
@@ -103,6 +100,8 @@ def run(args: Namespace) -> int:
         print(f"dctop: {problem}", file=sys.stderr)
     stop = _Stop()
     engine = LiveEngine(interval_s=args.interval, thresholds=getattr(config, "rules", None) or {})
+    r = config.recording
+    engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
     stop.install()
     engine.start()
     try:
@@ -117,9 +116,8 @@ def run(args: Namespace) -> int:
 
 def _begin(engine: LiveEngine, args: Namespace) -> Path:
     try:
-        path = engine.start_recording(
-            args.output, durability=args.durability, max_bytes=args.max_size, max_age_s=args.max_age
-        )
+        asked = {"durability": args.durability, "max_bytes": args.max_size, "max_age_s": args.max_age}
+        path = engine.start_recording(args.output, **{k: v for k, v in asked.items() if v is not None})
     except OSError as e:
         raise CommandError(
             f"{e.filename or 'the state directory'}: {e.strerror or e}; name a file with -o", 1
