@@ -86,9 +86,13 @@ def test_a_paste_goes_into_the_filter_line_and_runs_nothing(app: Terminal) -> No
 def test_resizes_in_a_storm_end_at_the_last_size(app: Terminal) -> None:
     for columns, rows in [(80, 24), (1, 1), (200, 60), (20, 3), (0, 0), (400, 120), (60, 20), (120, 40)] * 3:
         app.resize(columns, rows)
-    app.pump(0.3)
-    app.send("\x0c")  # redraw what the emulator lost while its size was changed around it
-    until(app, lambda: len(app.lines[0]) > 105 and app.lines[-1].startswith(" F3"), "not at 120x40")
+
+    def redrawn() -> bool:
+        app.send("\x0c")  # redraw what the emulator lost while its size was changed around it
+        app.pump(0.3)
+        return len(app.lines[0]) > 105 and app.lines[-1].startswith(" F3")
+
+    until(app, redrawn, "not at 120x40")
     assert app.lines[-2].endswith("╯")
 
 
