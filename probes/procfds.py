@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 RESERVE = 256
 """Descriptors left to everybody else: terminal, recording, runs, sockets, child pipes."""
+LISTING = 1
+"""What finds new processes keeps /proc/loadavg open: the probe's own, so not out of `RESERVE`."""
 MOST = 1 << 17
 """The soft limit is not raised beyond this: more processes than that are read without keeping."""
 SHED = 64
@@ -33,7 +35,8 @@ def raise_limit() -> int:
 class FdBudget:
     """Opens files and decides which descriptors may be kept.
 
-    `limit`: how many at most; None: the process's limit, raised as far as allowed, less `RESERVE`.
+    `limit`: how many at most; None: the process's limit, raised as far as allowed, less `RESERVE` and
+    `LISTING`.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -65,9 +68,9 @@ class FdBudget:
         """True: the descriptor may stay open and counts. False: it has been closed."""
         limit = self._limit
         if limit is None:
-            limit = self._limit = max(0, raise_limit() - RESERVE)
+            limit = self._limit = max(0, raise_limit() - RESERVE - LISTING)
         if self._kept >= limit:
-            self.short = self.short or f"file descriptor limit {limit + RESERVE}"
+            self.short = self.short or f"file descriptor limit {limit + RESERVE + LISTING}"
             os.close(fd)
             return False
         self._kept += 1
