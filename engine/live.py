@@ -37,6 +37,9 @@ T = TypeVar("T")
 LOOK_BACK_TICKS = 300
 """Frames kept for looking back while live (five minutes at 1 Hz, about 50 kB each)."""
 HISTORY_TICKS = 900
+SOON_S = 0.3
+"""With `soon`: how long after the first tick the second follows, for first rates while the screen is still
+being made. Shorter than that, a tick of CPU time (10 ms) is too coarse a measure."""
 LEAD_S = 0.06
 """Lanes read this long before the tick (half of it on machines where reads take under 1 ms)."""
 
@@ -70,7 +73,8 @@ class LiveEngine:
     """Samples the node once an interval. A `Source` for the screen, which can look back.
 
     `proc`, `sys`: roots of the pseudo file systems; `rules`: judge every tick; `runs_dir`: where runs
-    are looked for (None: the user's, False: none).
+    are looked for (None: the user's, False: none); `soon`: the second tick follows the first after
+    `SOON_S` instead of an interval, so that rates are there early.
     """
 
     mode: Literal["live", "replay"] = "live"
@@ -85,12 +89,14 @@ class LiveEngine:
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
         lang: str = "en",
         probes: Sequence[Probe] | None = None,
+        soon: bool = False,
     ) -> None:
         if probes is None:
             from dctop.probes.registry import all_probes
 
             probes = all_probes(proc, sys, interval_s)
         self.interval_s = interval_s
+        self._soon_s = SOON_S if soon and interval_s >= 2 * SOON_S else 0.0
         self.hub = Hub(probes)
         self.now = Present(interval_s)
         self.tick_seq = 0
@@ -125,9 +131,10 @@ class LiveEngine:
     # -- life ---------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start reading. The first tick follows at once, so the first rates are there one interval later."""
+        """Start reading. The first tick follows at once, so the first rates are there one interval later
+        (with `soon`, `SOON_S` later)."""
         base = time.monotonic()
-        self.hub.start(base)
+        self.hub.start(base, self._soon_s)
         self._thread = threading.Thread(
             target=self._run, args=(base + LEAD_S,), name="dctop-engine", daemon=True
         )
@@ -145,10 +152,12 @@ class LiveEngine:
             self._ticked.notify_all()
 
     def _run(self, base: float) -> None:
-        due = base
+        due, step = base, self._soon_s or self.interval_s
         while not self._stop.wait(max(0.0, due - time.monotonic())):
-            late = int(max(0.0, time.monotonic() - due) / self.interval_s)
-            due += self.interval_s * (late + 1)
+            due, step = due + step, self.interval_s
+            late = time.monotonic() - due
+            if late >= 0:
+                due += self.interval_s * (int(late / self.interval_s) + 1)
             self.next_tick_mono = due
             try:
                 self._tick()

@@ -12,6 +12,7 @@ from dctop.tui import skeleton
 from dctop.tui.dialogs.forms import Value
 from dctop.tui.dialogs.times import HINT, moment_ns
 from dctop.tui.draw.look import Look
+from dctop.tui.state import UiState
 from dctop.tui.terminal import look_of, size_of
 from dctop.tui.theme import DEFAULT, THEMES, colors_of, find
 from dctop.tui.theme import paint as paint_of
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from dctop.tui.panes.base import PaneModel
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
+FIRST_TICK_S = 0.25
+"""How long the first tick is waited for before Textual is imported."""
 
 
 def run_dashboard(
@@ -62,8 +65,11 @@ def run_dashboard(
         source = _open_source(replay, at, interval_s, config, lang)
         if record is not None and replay is None:
             source.start_recording(record)
+        state, models = UiState(hidden=hidden), pane_models()
+        if replay is None and focus_run is None:
+            _first_numbers(out, source, models, state, look, theme)
         status, failure = _show(
-            source, look, theme, hidden, readonly, paint, config, focus_run, replay, wanted
+            source, models, state, look, theme, readonly, paint, config, focus_run, replay, wanted
         )
     except KeyboardInterrupt:
         status = 130
@@ -93,9 +99,10 @@ def pane_models() -> list[PaneModel]:
 
 def _show(
     source: Any,
+    models: Sequence[PaneModel],
+    state: UiState,
     look: Look,
     theme: str,
-    hidden: set[str],
     readonly: bool,
     paint_mode: str,
     config: Any,
@@ -104,15 +111,14 @@ def _show(
     wanted: str,
 ) -> tuple[int, str | None]:
     from dctop.tui.application import DctopApp
-    from dctop.tui.state import UiState
 
     app = DctopApp(
         source,
-        pane_models(),
+        models,
         look=look,
         theme=theme,
         colors=colors_of(os.environ),
-        state=UiState(hidden=hidden, playing=False),
+        state=state,
         remap=_keys(config),
         paint_mode=paint_mode,
         readonly=readonly,
@@ -135,7 +141,8 @@ def _open_source(
         from dctop.tui.commands.rules import language
 
         words = language(lang, _setting(config, "lang"))
-        engine = LiveEngine(interval_s=interval_s, thresholds=_setting(config, "rules") or {}, lang=words)
+        thresholds = _setting(config, "rules") or {}
+        engine = LiveEngine(interval_s=interval_s, thresholds=thresholds, lang=words, soon=True)
         recording = _setting(config, "recording")
         if recording is not None:
             r = recording
@@ -196,6 +203,18 @@ def _first_picture(fd: int, look: Look, theme: str, hidden: set[str]) -> None:
     w, h = size_of(fd)
     names = dict(zip(PANE_KEYS, ("CPU", "GPU", "MEM", "DISK", "NET", "PROC", "TRAIN", "ALERTS"), strict=True))
     skeleton.write(skeleton.picture(w, h, look, paint_of(theme, colors_of(os.environ)), names, hidden), fd)
+
+
+def _first_numbers(
+    fd: int, source: Any, models: Sequence[PaneModel], state: UiState, look: Look, theme: str
+) -> None:
+    """What the first tick read. A node that is slow to read keeps nobody waiting: Textual shows it later."""
+    from dctop.tui.early import numbers
+
+    if source.snapshot() is not None or source.wait_ticks(1, FIRST_TICK_S):
+        w, h = size_of(fd)
+        colors = paint_of(theme, colors_of(os.environ))
+        skeleton.write(numbers(w, h, look, colors, source, state, models), fd)
 
 
 def _setting(config: Any, name: str) -> Any:

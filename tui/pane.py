@@ -1,14 +1,11 @@
-"""The widget around a `PaneModel`: box, title, focus, stale mark; a fault of the model stays inside."""
+"""The widget around a `PaneDrawing`: where it is on the screen, mouse."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dctop.tui.draw.rows import Row, S, Span, fit_row
+from dctop.tui.drawing import PaneDrawing
 from dctop.tui.fast import RowsWidget
-from dctop.tui.frame import box, clean, framed, safe_row
 
 if TYPE_CHECKING:
     from textual import events
@@ -17,103 +14,18 @@ if TYPE_CHECKING:
     from dctop.tui.screen import NodeScreen
     from dctop.tui.theme import Paint
 
-log = logging.getLogger(__name__)
-
 
 class PaneWidget(RowsWidget):
-    """Draws its model into the size it was given; rows that did not change are the same objects as before,
-    so comparing, caching and painting them costs next to nothing."""
+    """Shows a model's rows and passes clicks on to the screen."""
 
     def __init__(self, model: PaneModel, paint: Paint) -> None:
         super().__init__(paint, id=f"pane-{model.key}")
         self.model = model
-        self.error: str | None = None
-        """One line while drawing fails."""
-        self._body: list[Row] = []
-        self._drawn: tuple[int, int, bool, bool] = (0, 0, False, True)
-        self._edges: tuple[object, Row] | None = None
-
-    @property
-    def drawn_as(self) -> tuple[int, int, bool]:
-        """Width, height and focus of the latest drawing."""
-        return self._drawn[:3]
+        self.drawing = PaneDrawing(model)
 
     def draw(self, view: View, w: int, h: int, quiet: bool = False) -> None:
         """Make the rows for `w` x `h` cells and show them."""
-        self.put(self._rows(view, w, h), quiet)
-
-    def _rows(self, view: View, w: int, h: int) -> list[Row]:
-        inner_w, inner_h = max(0, w - 2), max(0, h - 2)
-        try:
-            left: Sequence[Span]
-            right: Sequence[Span]
-            left, right = self.model.title(view, max(0, w - 6))
-            body = self.model.body(view, inner_w, inner_h) if inner_w and inner_h else []
-            self.error = None
-        except Exception as e:  # one pane's fault must not take the screen down
-            message = f"{type(e).__name__}: {e}"
-            if message != self.error:
-                log.exception("pane %s failed", self.model.key)
-            self.error = message
-            left, right = [(self.model.name, S.TITLE)], []
-            body = [fit_row([(" cannot draw: " + clean(message), S.CRIT)], inner_w)]
-        right = self._stale(view, right)
-        drawn = (w, h, view.focused, view.look.unicode)
-        reuse = drawn == self._drawn and len(self.rows) == h
-        return self._boxed(left, right, body, view, w, h, reuse, drawn)
-
-    def _boxed(
-        self,
-        left: Sequence[Span],
-        right: Sequence[Span],
-        body: list[Row],
-        view: View,
-        w: int,
-        h: int,
-        reuse: bool,
-        drawn: tuple[int, int, bool, bool],
-    ) -> list[Row]:
-        old_body, old_rows = self._body, self.rows
-        inner_w, inner_h = max(0, w - 2), max(0, h - 2)
-        edge = S.BORDER_FOCUS if view.focused else S.BORDER
-        wall: Span = (box(view.look, view.focused)[5], edge)
-        clean_left = safe_spans(left)
-        clean_right = safe_spans(right)
-        if not reuse or h < 3 or w < 3:
-            safe = [safe_row(row, inner_w, view.look.unicode) for row in body[:inner_h]]
-            rows = framed(clean_left, clean_right, safe, w, h, view.look, view.focused)
-            if rows:
-                rows[0] = safe_row(rows[0], w, view.look.unicode)
-        else:
-            rows = list(old_rows)
-            known = len(old_body)
-            for i in range(inner_h):
-                row = body[i] if i < len(body) else ()
-                if i < known and (row is old_body[i] or row == old_body[i]):
-                    continue
-                rows[i + 1] = (wall, *safe_row(row, inner_w, view.look.unicode), wall)
-            titles = (tuple(clean_left), tuple(clean_right))
-            if self._edges is None or self._edges[0] != titles:
-                edge_row = framed(clean_left, clean_right, (), w, 1, view.look, view.focused)[0]
-                self._edges = (titles, safe_row(edge_row, w, view.look.unicode))
-            rows[0] = self._edges[1]
-        if not reuse:
-            self._edges = None
-        self._body = [*body, *([()] * (inner_h - len(body)))]
-        self._drawn = drawn
-        return rows
-
-    def _stale(self, view: View, right: Sequence[Span]) -> Sequence[Span]:
-        """Mark the title while one of the pane's probes is late; the values stay, dimmed by the model."""
-        snap = view.snap
-        if snap is None:
-            return right
-        for probe in self.model.probes:
-            if snap.stale(probe):
-                status = snap.frame.status.get(probe)
-                age = "" if status is None or status.age_s is None else f" {status.age_s:.0f}s"
-                return [(f"~ {probe} late{age} ", S.WARN), *safe_spans(right)]
-        return right
+        self.put(self.drawing.draw(view, w, h), quiet)
 
     # -- mouse --------------------------------------------------------------------------------------
 
@@ -129,8 +41,3 @@ class PaneWidget(RowsWidget):
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
         self.screen.scrolled_pane(self.model.key, 3)  # type: ignore[attr-defined]
-
-
-def safe_spans(spans: Sequence[Span]) -> list[Span]:
-    """Title spans as they may be sent to a terminal."""
-    return [(text if text.isprintable() else clean(text), style) for text, style in spans]

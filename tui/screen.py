@@ -31,7 +31,7 @@ from dctop.tui.state import Filtering, UiState
 from dctop.tui.theme import Paint
 from dctop.tui.views import alerts as alerts_view
 from dctop.tui.views import dashboard, replaybar, runs
-from dctop.tui.views.place import Box, size_class
+from dctop.tui.views.place import RIBBON_H, TOO_SMALL_H, TOO_SMALL_W, Box, size_class
 
 if TYPE_CHECKING:
     from textual import events
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from dctop.tui.intents import Intent
     from dctop.tui.keys import Action
 
-TOO_SMALL_W, TOO_SMALL_H = 20, 5
 TIMELINE_H = 8
 WATCH_TICKS = 10
 """How often the empty alert list asks which rules cannot be checked."""
@@ -143,7 +142,7 @@ class NodeScreen(FastScreen):
         out: dict[RowsWidget, Box] = {self.header: Box(0, 0, w, 1), self.footer: Box(0, h - 1, w, 1)}
         top, bottom = 1, h - 1
         self._ribbon_row = self._ribbon(w)
-        if self._ribbon_row is not None and h >= 12:
+        if self._ribbon_row is not None and h >= RIBBON_H:
             out[self.ribbon] = Box(0, top, w, 1)
             top += 1
         timeline = None
@@ -162,7 +161,7 @@ class NodeScreen(FastScreen):
         for key, box in self.visible_panes.items():
             pane = self.panes[key]
             out[pane] = box
-            if pane.drawn_as != (box.w, box.h, key == self.state.focus and not self.dialog.stack):
+            if pane.drawing.drawn_as != (box.w, box.h, key == self.state.focus and not self.dialog.stack):
                 pane.draw(self.view_of(key), box.w, box.h, quiet=True)
         over = self.dialog.box(w, h)
         if over is not None:

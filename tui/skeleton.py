@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from dctop.tui.bars import Head, header
 from dctop.tui.draw.look import Look
@@ -12,7 +12,7 @@ from dctop.tui.draw.rows import Row, S
 from dctop.tui.frame import framed
 from dctop.tui.theme import Paint
 from dctop.tui.views.dashboard import PANE_KEYS, layout
-from dctop.tui.views.place import Box
+from dctop.tui.views.place import TOO_SMALL_H, TOO_SMALL_W, Box
 
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -23,19 +23,24 @@ def picture(
 ) -> str:
     """Terminal sequence of the dashboard's empty boxes on a screen of `w` x `h`."""
     out = [ENTER, paint.full[S.TEXT], "\x1b[2J"]
-    if w < 20 or h < 5:
-        return "".join(out)
-
-    def put(x: int, y: int, row: Row) -> None:
-        out.append(f"\x1b[{y + 1};{x + 1}H" + "".join(paint.full[s] + t for t, s in row))
-
-    put(0, 0, header(Head(host=os.uname().nodename, mode="STARTING"), w, look))
-    boxes = layout(Box(0, 1, w, h - 2), [k for k in PANE_KEYS if k not in hidden], 0)
-    for key, box in boxes.items():
-        rows = framed([(names.get(key, key), S.TITLE)], [], (), box.w, box.h, look)
-        for i, row in enumerate(rows):
-            put(box.x, box.y + i, row)
+    if w >= TOO_SMALL_W and h >= TOO_SMALL_H:
+        out.append(at(0, 0, [header(Head(host=os.uname().nodename, mode="STARTING"), w, look)], paint))
+        for key, box in layout(Box(0, 1, w, h - 2), shown_of(hidden), 0).items():
+            rows = framed([(names.get(key, key), S.TITLE)], [], (), box.w, box.h, look)
+            out.append(at(box.x, box.y, rows, paint))
     return "".join(out)
+
+
+def shown_of(hidden: Collection[str]) -> list[str]:
+    return [k for k in PANE_KEYS if k not in hidden]
+
+
+def at(x: int, y: int, rows: Iterable[Row], paint: Paint) -> str:
+    """Rows one below the other from (x, y) on."""
+    return "".join(
+        f"\x1b[{y + i + 1};{x + 1}H" + "".join(paint.full[s] + t for t, s in row)
+        for i, row in enumerate(rows)
+    )
 
 
 def write(text: str, fd: int, patience_s: float = 2.0) -> None:

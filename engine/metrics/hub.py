@@ -33,6 +33,8 @@ class _Slot:
 
     probe: Probe
     due: float = 0.0
+    soon_s: float = 0.0
+    """After how long the second read is due, where that is not the period."""
     reading_since: float | None = None
     error: str | None = None
     failures: int = 0
@@ -53,8 +55,12 @@ class Hub:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def start(self, base: float | None = None) -> None:
-        """Start the lanes; reads happen at `base` + k x period (monotonic seconds), lane after lane."""
+    def start(self, base: float | None = None, soon_s: float = 0.0) -> None:
+        """Start the lanes; reads happen at `base` + k x period (monotonic seconds), lane after lane.
+
+        `soon_s`: probes read every second or oftener have their second read this long after the first, and
+        the others follow from there: what needs two readings is known early.
+        """
         base = time.monotonic() if base is None else base
         lanes: dict[str, list[_Slot]] = {}
         for slot in self.slots.values():
@@ -62,6 +68,7 @@ class Hub:
         for i, (name, slots) in enumerate(lanes.items()):
             for slot in slots:
                 slot.due = base + i * STAGGER_S
+                slot.soon_s = soon_s if slot.probe.period_s <= 1.0 else 0.0
             thread = threading.Thread(target=self._lane, args=(slots,), name=f"dctop-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -106,7 +113,11 @@ class Hub:
             self.latest[probe.name] = sample
             slot.failures, slot.error = 0, None
             # Keep to the grid; a late read skips what it missed rather than bursting.
-            slot.due += period * max(1, int((time.monotonic() - slot.due) / period) + 1)
+            slot.due += slot.soon_s or period
+            slot.soon_s = 0.0
+            late = time.monotonic() - slot.due
+            if late >= 0:
+                slot.due += period * (int(late / period) + 1)
         finally:
             slot.reading_since = None
 

@@ -146,7 +146,8 @@ def test_a_full_disk_stops_no_training_and_loses_nothing_logged(
         state = wait_end(
             start(
                 data=data,
-                fault=[f"fill:50{window}"],
+                # Slow enough for several writes in the window, whatever the machine.
+                fault=[f"fill:50{window}", "slow-data:30@20-40"],
                 max_steps=150,
                 batch_size=8,
                 checkpoint_every=10**6,

@@ -36,7 +36,7 @@ S10 = 10**9
 def test_a_box_is_exactly_as_large_as_asked(
     left: str, right: str, w: int, h: int, focused: bool, look: Look
 ) -> None:
-    from dctop.tui.pane import safe_spans
+    from dctop.tui.drawing import safe_spans
 
     rows = framed(safe_spans([(left, S.TITLE)]), safe_spans([(right, S.VALUE)]), (), w, h, look, focused)
     assert len(rows) == (h if w else 0)

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 SizeClass = Literal["s", "m", "l"]
+TOO_SMALL_W, TOO_SMALL_H = 20, 5
+"""Below this the screen holds one line that asks for more room."""
+RIBBON_H = 12
+"""Below this no line is spent on the alerts' ribbon."""
 
 
 class Box(NamedTuple):

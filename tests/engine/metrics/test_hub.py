@@ -4,6 +4,8 @@ import threading
 import time
 from itertools import pairwise
 
+import pytest
+
 from dctop.engine.live import LiveEngine
 from dctop.engine.metrics.hub import Hub
 from dctop.probes.base import KernelEvent, Sample
@@ -166,3 +168,18 @@ def test_the_engine_knows_its_own_cost():
     assert snap.num("dctop.cpu_pct") is not None
     assert snap.num("dctop.probe_ms{probe=cpu}") is not None
     e.stop()
+
+
+def test_a_second_read_follows_soon_where_asked_and_the_period_after_that():
+    fast, slow = Stand("fast", lambda: sample("fast")), Stand("slow", lambda: sample("slow"))
+    fast.period_s, slow.period_s = 1.0, 10.0
+    fast.lane, slow.lane = "a", "b"
+    hub = Hub([fast, slow])
+    base = time.monotonic()
+    hub.start(base, soon_s=0.05)
+    first = hub.slots["fast"]
+    until(lambda: "fast" in hub.latest and "slow" in hub.latest)
+    until(lambda: first.due >= base + 1.05)
+    assert (first.due - base - 0.05) % 1.0 < 0.02
+    assert hub.slots["slow"].due - base == pytest.approx(10.0, abs=0.02)
+    hub.stop()

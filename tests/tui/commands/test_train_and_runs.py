@@ -47,7 +47,9 @@ def test_train_without_a_terminal_tells_lines_and_the_accuracy(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("run 20") and lines[1] == f"IDX images ({data}) on cpu: 16 steps"
-    assert lines[2].startswith("epoch 1: loss ") and lines[-1].startswith("Test accuracy: 0.")
+    # On a slow machine there is time for lines of progress in between.
+    told = [line for line in lines if not line.startswith("step ")]
+    assert told[2].startswith("epoch 1: loss ") and told[-1].startswith("Test accuracy: 0.")
     assert "\r" not in done.stdout and "\x1b" not in done.stdout and done.stderr == ""
 
     listed = json.loads(dctop("runs", "--json").stdout)
