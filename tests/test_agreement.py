@@ -152,7 +152,7 @@ def test_the_screen_agrees_with_htop(holder: subprocess.Popen[str]) -> None:
     _, user, _, nice, _, res, _, state, *_ = theirs[0].split()
     mine = ours[0].strip("┃│ ").split()
     assert mine[1] == user and nice == "7"
-    assert state in mine[2:9] and "S" == state
+    assert state in mine[2:9] and state == "S"
     sizes = [int(float(w[:-1])) for w in mine if re.fullmatch(r"[0-9.]+M", w)]
     assert res.endswith("M")
     assert any(abs(size - int(res[:-1])) <= 1 for size in sizes), (theirs[0], ours[0])
