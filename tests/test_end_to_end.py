@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -129,6 +130,30 @@ def test_a_signal_ends_dctop_with_the_terminal_restored(home: dict[str, str], si
         assert b"\x1b[?1049l" in t.raw and b"\x1b[?25h" in t.raw
     (recording,) = Path(home["XDG_STATE_HOME"], "dctop/recordings").glob("*.dctop")
     assert not list(recording.parent.glob("*-wal"))
+
+
+def test_keys_typed_while_it_starts_are_kept_and_not_written_into_the_picture(home: dict[str, str]) -> None:
+    with Terminal(DCTOP, 120, 40, home) as t:
+        t.wait("STARTING")
+        t.send("f1")
+        t.wait("help: PROC")
+        assert b"^[OP" not in t.raw
+        t.send("esc")
+        t.wait("help: PROC", absent=True)
+        t.send("q")
+        assert t.wait_exit() == 0
+
+
+@pytest.mark.parametrize("sig", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_while_it_starts_leaves_the_terminal_as_it_was(
+    home: dict[str, str], sig: signal.Signals
+) -> None:
+    with Terminal(DCTOP, 120, 40, home) as t:
+        t.wait("STARTING")
+        os.kill(t.process.pid, sig)
+        assert t.wait_exit() == 0
+        assert t.raw.rstrip().endswith(b"\x1b[?1049l")
+        assert termios.tcgetattr(t.master)[3] & termios.ECHO
 
 
 def test_suspended_and_resumed_it_draws_everything_again(home: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from dctop.tui.dialogs.forms import Value
 from dctop.tui.dialogs.times import HINT, moment_ns
 from dctop.tui.draw.look import Look
 from dctop.tui.state import UiState
-from dctop.tui.terminal import look_of, size_of
+from dctop.tui.terminal import ended_by_signals, look_of, no_echo, size_of
 from dctop.tui.theme import DEFAULT, THEMES, colors_of, find
 from dctop.tui.theme import paint as paint_of
 from dctop.tui.views.dashboard import PANE_KEYS
@@ -57,28 +57,29 @@ def run_dashboard(
     shown = panes if panes is not None else _setting(config, "panes")
     hidden = set(PANE_KEYS) - set(shown) if shown else set()
     out = sys.stdout.fileno()
-    _first_picture(out, look, theme, hidden)
     failure: str | None = None
     status = EXIT_FAILURE
     source: Any = None
-    try:
-        source = _open_source(replay, at, interval_s, config, lang)
-        if record is not None and replay is None:
-            source.start_recording(record)
-        state, models = UiState(hidden=hidden), pane_models()
-        if replay is None and focus_run is None:
-            _first_numbers(out, source, models, state, look, theme)
-        status, failure = _show(
-            source, models, state, look, theme, readonly, paint, config, focus_run, replay, wanted
-        )
-    except KeyboardInterrupt:
-        status = 130
-    except (OSError, ValueError, ImportError) as e:
-        failure = str(e) or type(e).__name__
-    finally:
-        skeleton.write(skeleton.LEAVE, out)
-        if source is not None:
-            _close(source)
+    with ended_by_signals(), no_echo(sys.stdin.fileno()) as usual:
+        try:
+            _first_picture(out, look, theme, hidden)
+            source = _open_source(replay, at, interval_s, config, lang)
+            if record is not None and replay is None:
+                source.start_recording(record)
+            state, models = UiState(hidden=hidden), pane_models()
+            if replay is None and focus_run is None:
+                _first_numbers(out, source, models, state, look, theme)
+            status, failure = _show(
+                source, models, state, look, theme, readonly, paint, config, focus_run, replay, wanted, usual
+            )
+        except KeyboardInterrupt:
+            status = 130
+        except (OSError, ValueError, ImportError) as e:
+            failure = str(e) or type(e).__name__
+        finally:
+            skeleton.write(skeleton.LEAVE, out)
+            if source is not None:
+                _close(source)
     if failure is not None:
         from dctop.engine import paths
 
@@ -109,6 +110,7 @@ def _show(
     focus_run: str | None,
     replay: Path | None,
     wanted: str,
+    usual: list[Any] | None,
 ) -> tuple[int, str | None]:
     from dctop.tui.application import DctopApp
 
@@ -125,6 +127,7 @@ def _show(
         focus_run=focus_run,
         save=_save_user if replay is None else None,
     )
+    app.terminal_before = usual
     for problem in _setting(config, "problems") or ():
         app.state.say(str(problem), "warning")
     if find(wanted) is None:

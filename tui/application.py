@@ -76,6 +76,8 @@ class DctopApp(App[int]):
         self.last_jump = "1m"
         self.failure: str | None = None
         """One line, if the app ended because of a fault."""
+        self.terminal_before: list[Any] | None = None
+        """Attributes of the terminal before anything was changed; what leaving and suspending restore."""
         self._focus_run = focus_run
         self._save = save
         self._known_faults: set[str] = set()

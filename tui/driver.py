@@ -136,6 +136,8 @@ class SleepingDriver(LinuxDriver):
     def start_application_mode(self) -> None:
         self._leaving = False
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        # What the stock driver found is the terminal already without echo: see `terminal.no_echo`.
+        self.attrs_before = getattr(self._app, "terminal_before", None) or self.attrs_before
 
     def _get_terminal_size(self) -> tuple[int, int]:
         """From the terminal itself: COLUMNS and LINES in the environment go stale with the first resize."""

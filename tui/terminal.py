@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import signal
+import termios
+from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import Any
 
 from dctop.tui.draw.look import Graph, Look
 
@@ -41,3 +46,40 @@ def size_of(fd: int) -> tuple[int, int]:
     except OSError:
         columns = rows = 0
     return columns or 80, rows or 24
+
+
+@contextlib.contextmanager
+def no_echo(fd: int) -> Iterator[list[Any] | None]:
+    """Keys typed while the program starts are kept for it and not shown: the terminal would write them into
+    the middle of what is being drawn. Yields the attributes as they were (None: no terminal), which are
+    restored at the end."""
+    try:
+        before = termios.tcgetattr(fd)
+    except termios.error:
+        yield None
+        return
+    quiet = [*before]
+    quiet[3] &= ~(termios.ECHO | termios.ICANON)
+    try:
+        termios.tcsetattr(fd, termios.TCSANOW, quiet)
+        yield before
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(fd, termios.TCSANOW, before)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the program by way of its `finally` clauses, with status 0, until it has its own
+    handlers for them: a terminal must not be left on the other screen."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, end) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
