@@ -8,12 +8,13 @@ or stopped terminal delays nothing here.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import threading
 import time
 from array import array
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from dctop.engine.metrics.builder import TICK_HZ, SnapshotBuilder
 from dctop.engine.metrics.history import History
 from dctop.engine.metrics.hub import Hub, one_line
+from dctop.engine.metrics.lookback import LookBack
 from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.probes.base import KeptFile, Probe, Sample, Value, series
 
@@ -35,11 +37,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOOK_BACK_TICKS = 300
-"""Frames kept for looking back while live (five minutes at 1 Hz, about 50 kB each)."""
+"""Frames kept for looking back while live (five minutes at 1 Hz, about 10 kB each)."""
 HISTORY_TICKS = 900
 SOON_S = 0.3
 """With `soon`: how long after the first tick the second follows, for first rates while the screen is still
 being made. Shorter than that, a tick of CPU time (10 ms) is too coarse a measure."""
+_M_ARENA_MAX = -8
 LEAD_S = 0.06
 """Lanes read this long before the tick (half of it on machines where reads take under 1 ms)."""
 
@@ -111,7 +114,7 @@ class LiveEngine:
         """One line while a part of the engine itself fails (rules, watcher)."""
         self._failed: list[str] = []
         self._builder = SnapshotBuilder()
-        self._frames: deque[Frame] = deque(maxlen=LOOK_BACK_TICKS)
+        self._frames = LookBack(LOOK_BACK_TICKS)
         self._stop = threading.Event()
         self._ticked = threading.Condition()
         self._statm = KeptFile("/proc/self/statm", 256)
@@ -133,6 +136,7 @@ class LiveEngine:
     def start(self) -> None:
         """Start reading. The first tick follows at once, so the first rates are there one interval later
         (with `soon`, `SOON_S` later)."""
+        _share_arena()
         base = time.monotonic()
         self.hub.start(base, self._soon_s)
         self._thread = threading.Thread(
@@ -355,6 +359,13 @@ class LiveEngine:
 
     def problem_status(self) -> Mapping[str, str]:
         return {} if self._rules is None else self._rules.problem_status()
+
+
+def _share_arena() -> None:
+    """All threads allocate from one arena of glibc instead of one each: 2 MB less (5 %), and the interpreter
+    lets only one of them allocate at a time anyway."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _probe_key(name: str) -> str:
