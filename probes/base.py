@@ -81,9 +81,32 @@ class Process(NamedTuple):
     than between two samples (idle processes of a crowded node are read in turns); else None."""
 
 
+class GpuProcess(NamedTuple):
+    """What one process holds and does on one GPU. Keyed by (pid, gpu): a pid may be on several."""
+
+    pid: int
+    """As the driver gives it; `gpu.pid_space` says whether it is one of /proc here or the host's."""
+    gpu: str
+    """The `gpu=` label of the device: on MIG devices theirs, not their parent's."""
+    kind: str
+    """Letters: C compute, G graphics, CG both, M compute through the multi-process service (MPS)."""
+    mem_bytes: int | None
+    """Device memory; None where the driver does not say (a MIG parent, no permission)."""
+    sm_pct: int | None = None
+    """Share of time its kernels ran, 0-100, over the latest second or so; None: no sample of it."""
+    mem_util_pct: int | None = None
+    """Share of time it read or wrote device memory."""
+    enc_pct: int | None = None
+    dec_pct: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class KernelEvent:
-    """One kernel-facility record of /dev/kmsg that matters."""
+    """One kernel-facility record of /dev/kmsg that matters, or an Xid the GPU driver reported itself.
+
+    Those have the kind `xid`, the fields `code`, `pci`, `gpu` (UUID) and `source` = "nvml"; an Xid that came
+    both ways is one event.
+    """
 
     seq: int
     wall_ns: int
@@ -107,6 +130,8 @@ class Sample:
     events: Sequence[KernelEvent] = ()
     problems: tuple[str, ...] = ()
     """One line each: what could not be read and why (`/proc/pressure/cpu: not available (psi=0)`)."""
+    gpu_processes: Sequence[GpuProcess] | None = None
+    """Of the probe `gpu` only: by GPU, then most memory first; None: nothing could be asked."""
 
 
 class Probe(Protocol):
@@ -120,6 +145,37 @@ class Probe(Protocol):
     whatever can hang (a driver, statvfs, a process's memory map) has a lane of its own."""
 
     def read(self) -> Sample: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class MakerSample:
+    """What one maker's reader found at one moment: merged with the other makers' into one sample."""
+
+    status: str
+    """As `gpu.status`."""
+    detail: str
+    count: int | None
+    values: dict[str, Value]
+    """Series of the catalogue's group (GPU or GPU_HEALTH), without gpu.status, gpu.detail, gpu.count."""
+    processes: Sequence[GpuProcess] = ()
+    events: Sequence[KernelEvent] = ()
+    problems: tuple[str, ...] = ()
+
+
+class GpuMaker(Protocol):
+    """A reader of one maker's GPUs: a file of its own, listed in `gpu.makers`. It keeps to the catalogue's
+    ids and never blocks for more than about two seconds: what can hang it gives up on by itself."""
+
+    vendor: str
+    """nvidia | amd | intel"""
+
+    def read(self) -> MakerSample:
+        """The series of the catalogue's GPU. Called every tick, first."""
+
+    def read_health(self) -> MakerSample:
+        """The series of GPU_HEALTH, at their own pace, by the same thread as `read`."""
 
     def close(self) -> None: ...
 

@@ -8,43 +8,9 @@ derived on reading (units per second).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Kind = Literal["gauge", "counter", "info"]
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A declared metric.
-
-    `id` dotted name with unit suffix; `unit` in words a reader knows (bytes, %, °C, ticks);
-    `labels` in key order; `help` one line; `how` where the value comes from; `rate` id of the derived
-    per-second series of a counter, `scale` what its difference is multiplied with.
-    """
-
-    id: str
-    kind: Kind
-    unit: str
-    labels: tuple[str, ...]
-    help: str
-    how: str
-    rate: str | None = None
-    scale: float = 1.0
-
-
-def _m(
-    id: str,  # noqa: A002
-    kind: Kind,
-    unit: str,
-    labels: str,
-    help: str,  # noqa: A002
-    how: str,
-    rate: str | None = None,
-    scale: float = 1.0,
-) -> Metric:
-    return Metric(id, kind, unit, tuple(labels.split()), help, how, rate, scale)
-
+from dctop.probes.catalogue_gpu import GPU, GPU_HEALTH
+from dctop.probes.metric import Metric as Metric
+from dctop.probes.metric import metric as _m
 
 # fmt: off
 _STAT = "/proc/stat"
@@ -229,20 +195,6 @@ SELF = (
     _m("dctop.probe_ms", "gauge", "ms", "probe", "CPU time of a probe's latest read", "clock_gettime(thread)"),
     _m("dctop.lost_frames", "counter", "frames", "", "Frames the recorder could not take", "recorder queue"),
 )
-GPU = (
-    _m("gpu.status", "info", "", "", "ok, or why there is no GPU to show: no library | no driver | version mismatch | no device | no permission | error", "NVML"),
-    _m("gpu.detail", "info", "", "", "One line behind gpu.status: what was tried and what to do", "NVML"),
-    _m("gpu.count", "gauge", "GPUs", "", "GPUs the driver reports", "NVML"),
-    _m("gpu.name", "info", "", "gpu", "Product name", "nvmlDeviceGetName"),
-    _m("gpu.index", "gauge", "", "gpu", "Index in the driver's order (may shift; the UUID does not)", "NVML"),
-    _m("gpu.util_pct", "gauge", "%", "gpu", "Share of time in which at least one kernel ran: 100 % may be one busy SM", "nvmlDeviceGetUtilizationRates"),
-    _m("gpu.mem_used_bytes", "gauge", "bytes", "gpu", "Memory in use, reserved by the driver not counted", "nvmlDeviceGetMemoryInfo"),
-    _m("gpu.mem_total_bytes", "gauge", "bytes", "gpu", "Memory of the device", "nvmlDeviceGetMemoryInfo"),
-    _m("gpu.power_w", "gauge", "W", "gpu", "Power draw", "nvmlDeviceGetPowerUsage"),
-    _m("gpu.power_limit_w", "gauge", "W", "gpu", "Power limit in force", "nvmlDeviceGetEnforcedPowerLimit"),
-    _m("gpu.temp_c", "gauge", "°C", "gpu", "GPU temperature", "nvmlDeviceGetTemperature"),
-    _m("gpu.sm_clock_mhz", "gauge", "MHz", "gpu", "SM clock", "nvmlDeviceGetClockInfo"),
-)
 
 # fmt: on
 BY_PROBE: dict[str, tuple[Metric, ...]] = {
@@ -260,6 +212,7 @@ BY_PROBE: dict[str, tuple[Metric, ...]] = {
     "clock": CLOCK,
     "host": HOST,
     "gpu": GPU,
+    "gpuhealth": GPU_HEALTH,
     "self": SELF,
 }
 """Probe name -> the metrics it reads. A probe emits no other ids, and no id has two probes."""

@@ -291,6 +291,23 @@ class GpuProbe:
             return None
 
 
+class GpuHealthProbe:
+    """What changes rarely or costs the driver more, of the same makers on the same lane."""
+
+    name = "gpuhealth"
+    lane = "gpu"
+
+    def __init__(self, gpus: GpuProbe) -> None:
+        self.period_s = 5.0
+        self._gpus = gpus
+
+    def read(self) -> Sample:
+        return Sample("gpuhealth", time.monotonic_ns(), time.time_ns(), {})
+
+    def close(self) -> None:
+        return
+
+
 def _whole(value: object, largest: int = 1 << 62) -> int | None:
     """A whole number 0..largest; anything else is nonsense and None."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= largest:

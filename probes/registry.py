@@ -10,7 +10,7 @@ from dctop.probes.container import ContainerProbe
 from dctop.probes.cpu import CpuProbe
 from dctop.probes.disk import DiskProbe
 from dctop.probes.filesystem import FilesystemProbe
-from dctop.probes.gpu import GpuProbe
+from dctop.probes.gpu import GpuHealthProbe, GpuProbe
 from dctop.probes.host import HostProbe
 from dctop.probes.kernel import KernelProbe
 from dctop.probes.links import LinksProbe
@@ -28,6 +28,7 @@ TICKED = frozenset(
 
 def all_probes(proc: str | Path = "/proc", sys: str | Path = "/sys", interval_s: float = 1.0) -> list[Probe]:
     """One of each. Nothing is opened or read before the first `read`, except a listing of the CPUs."""
+    gpu = GpuProbe(proc, sys)
     probes: list[Probe] = [
         CpuProbe(proc, sys),
         PressureProbe(proc, sys),
@@ -42,7 +43,8 @@ def all_probes(proc: str | Path = "/proc", sys: str | Path = "/sys", interval_s:
         KernelProbe(proc, sys),
         SensorsProbe(proc, sys),
         HostProbe(proc, sys),
-        GpuProbe(proc, sys),
+        gpu,
+        GpuHealthProbe(gpu),
     ]
     for probe in probes:
         probe.period_s = interval_s if probe.name in TICKED else max(probe.period_s, interval_s)

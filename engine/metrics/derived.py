@@ -56,7 +56,7 @@ DERIVED: tuple[Metric, ...] = (
 )
 # fmt: on
 
-_SCALED_UNIT = {"µs": "%", "µJ": "W", "ms": "%"}
+_SCALED_UNIT = {"µs": "%", "µJ": "W", "ms": "%", "mJ": "W", "ns": "%"}
 
 
 def _rate_metric(m: Metric) -> Metric:

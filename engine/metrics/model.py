@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dctop.probes.base import KernelEvent, Process, Sample, Value
+from dctop.probes.base import GpuProcess, KernelEvent, Process, Sample, Value
 from dctop.probes.catalogue import PROBE_OF
 
 
@@ -49,6 +49,11 @@ class Frame:
     def processes(self) -> Sequence[Process]:
         sample = self.samples.get("process")
         return () if sample is None or sample.processes is None else sample.processes
+
+    @property
+    def gpu_processes(self) -> Sequence[GpuProcess]:
+        sample = self.samples.get("gpu")
+        return () if sample is None or sample.gpu_processes is None else sample.gpu_processes
 
 
 @dataclass(slots=True)

@@ -122,7 +122,7 @@ class Node:
 
 def test_devices_give_every_declared_id_keyed_by_uuid(tmp_path: Path) -> None:
     node = Node(tmp_path, FakeNvml(), on_bus=2, driver="535.104.05")
-    check_declared(node.probe.read(), full=True)
+    check_declared(node.probe.read())
     v = node.values()
     assert (v["status"], v["detail"], v["count"]) == ("ok", "driver 535.104.05", 2)
     assert node.problems == ()
