@@ -31,8 +31,9 @@ GPU: tuple[Metric, ...] = (
     _m("gpu.parent", "info", "", "gpu", "UUID of the GPU a MIG device is a part of; None for a whole GPU", "nvmlDeviceGetDeviceHandleFromMigDeviceHandle"),
     _m("gpu.pci", "info", "", "gpu", "PCI address, as in the kernel log (0000:3b:00.0)", "nvmlDeviceGetPciInfo"),
     _m("gpu.state", "info", "", "gpu", "ok | lost (off the bus, or no more reported) | hung (a call does not come back) | reset (needs one) | error", "NVML return codes"),
-    _m("gpu.problem", "info", "", "gpu", "One line: what happened, while gpu.state is not ok", "NVML return codes"),
+    _m("gpu.problem", "info", "", "gpu", "One line: what could not be read, or happened to it; None where all is well", "NVML return codes"),
     _m("gpu.lost_since_s", "gauge", "s", "gpu", "Unix time since when gpu.state is not ok", "clock"),
+    _m("gpu.last", "info", "", "gpu", "While gpu.state is not ok: the latest values before (read it with gpu_words.last_values)", "the probe"),
     # activity
     _m("gpu.util_pct", "gauge", "%", "gpu", "Share of time in which at least one kernel ran: 100 % may be one busy SM", "nvmlDeviceGetUtilizationRates"),
     _m("gpu.mem_util_pct", "gauge", "%", "gpu", "Share of time in which memory was read or written", "nvmlDeviceGetUtilizationRates"),
@@ -73,7 +74,7 @@ GPU: tuple[Metric, ...] = (
     # what must be seen at once
     _m("gpu.ecc_corrected", "counter", "errors", "gpu", "ECC errors corrected since the driver was loaded", f"{_ECC}, volatile", "gpu.ecc_corrected_per_s"),
     _m("gpu.ecc_uncorrected", "counter", "errors", "gpu", "ECC errors not corrected since the driver was loaded", f"{_ECC}, volatile", "gpu.ecc_uncorrected_per_s"),
-    _m("gpu.recovery_action", "info", "", "gpu", "What the driver asks for: none | reset | reboot | drain-p2p | drain-reset", f"{_FV} 230"),
+    _m("gpu.recovery_action", "info", "", "gpu", "What the driver asks for: none | reset | reboot | drain-p2p | drain-reset | ... (gpu_words.RECOVERY)", f"{_FV} 230"),
     _m("gpu.processes", "gauge", "processes", "gpu", "Processes with a context on the device", "nvmlDeviceGetComputeRunningProcesses and its siblings"),
 )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from dctop.probes.base import Value
 
 
 class Reason(NamedTuple):
@@ -28,7 +31,9 @@ THROTTLE: tuple[Reason, ...] = (
 """NVML's clocks event reasons, lowest bit first."""
 
 STATES = ("ok", "lost", "hung", "reset", "error")
-RECOVERY = ("none", "reset", "reboot", "drain-p2p", "drain-reset")
+RECOVERY = (
+    "none", "reset", "reboot", "drain-p2p", "drain-reset", "recover-imex", "bus-reset", "reboot-system",
+)  # fmt: skip
 """NVML_FI_DEV_GET_GPU_RECOVERY_ACTION."""
 COMPUTE_MODES = ("default", "exclusive-thread", "prohibited", "exclusive-process")
 FABRIC = {1: "not started", 2: "in progress", 3: "completed"}
@@ -44,3 +49,25 @@ def throttle_reasons(mask: float | None) -> tuple[Reason, ...]:
     if rest:
         found.append(Reason(rest, "other", f"other (0x{rest:x})", False))
     return tuple(found)
+
+
+_LAST = ("util_pct", "mem_used_bytes", "power_w", "temp_c", "mem_temp_c", "sm_clock_mhz", "sm_active_pct")
+
+
+def last_text(values: Mapping[str, Value], keys: Mapping[str, str]) -> str | None:
+    """What is kept of a device's latest good reading in `gpu.last`; `keys`: metric id -> series key."""
+    found = ((name, values.get(keys[name])) for name in _LAST)
+    return " ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+                    for name, value in found if isinstance(value, (int, float))) or None  # fmt: skip
+
+
+def last_values(text: str | None) -> dict[str, float]:
+    """`gpu.last` as numbers: metric id without `gpu.` -> value. Empty where there is nothing to show."""
+    out: dict[str, float] = {}
+    for word in (text or "").split():
+        name, _, number = word.partition("=")
+        try:
+            out[name] = float(number)
+        except ValueError:
+            continue
+    return out

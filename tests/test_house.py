@@ -20,8 +20,8 @@ LONGEST = 650
 TOPS = ("probes", "engine", "tui")
 STANDARD = sys.stdlib_module_names
 THIRD_PARTY = {
-    # probes read with the standard library; pynvml is the GPU, psutil what /proc does not say.
-    "probes": {"pynvml": ("gpu.py",), "psutil": ()},
+    # probes read with the standard library; psutil what /proc does not say.
+    "probes": {"psutil": ()},
     # torch belongs to the worker, which runs in a process of its own.
     "engine": {"torch": ("training/w",), "plotext": (), "pyarrow": ()},
     "tui": {"textual": (), "rich": (), "psutil": (), "plotext": ()},
