@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dctop.engine.metrics.builder import TICK_HZ, SnapshotBuilder
+from dctop.engine.metrics.gpujoin import GpuJoin, XidJoin
 from dctop.engine.metrics.history import History
 from dctop.engine.metrics.hub import Hub, one_line
 from dctop.engine.metrics.lookback import LookBack
@@ -114,6 +115,7 @@ class LiveEngine:
         """One line while a part of the engine itself fails (rules, watcher)."""
         self._failed: list[str] = []
         self._builder = SnapshotBuilder()
+        self._gpu_join, self._xid_join = GpuJoin(), XidJoin()
         self._frames = LookBack(LOOK_BACK_TICKS)
         self._stop = threading.Event()
         self._ticked = threading.Condition()
@@ -177,7 +179,11 @@ class LiveEngine:
         status = hub.status(self.interval_s)
         samples = dict(hub.latest)
         samples["self"] = self._self_sample()
-        frame = Frame(seq, time.monotonic_ns(), time.time_ns(), samples, hub.drain_events(), status)
+        self._gpu_join.apply(samples)
+        kernel = samples.get("kernel")
+        log_is_read = kernel is not None and kernel.values.get("kernel.records") is not None
+        events = self._xid_join.apply(hub.drain_events(), log_is_read)
+        frame = Frame(seq, time.monotonic_ns(), time.time_ns(), samples, events, status)
         snap = self._builder.push(frame)
         now.history.push(snap.values)
         self._frames.append(frame)

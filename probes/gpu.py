@@ -62,7 +62,8 @@ class GpuProbe:
         self._period = self._period or self.period_s
         anything = any(key.startswith("gpu.state{") for key in values) or best.status in ("ok", "hung")
         self.period_s = self._period if anything else max(NOTHING_S, self._period)
-        return Sample("gpu", mono, wall, values, None, events, tuple(problems), processes)
+        asked = any(one.status == "ok" for one in found)
+        return Sample("gpu", mono, wall, values, None, events, tuple(problems), processes if asked else None)
 
     def close(self) -> None:
         for maker in self.makers:

@@ -84,6 +84,8 @@ class NvidiaMaker:
         self._count: int | None = None
         self._facts = Facts()
         self._pid_space: str | None = None
+        self._pids: frozenset[int] = frozenset()
+        self._pids_are_here = False
         self._devices: dict[str, Device] = {}
         self._seen: dict[str, int] = {}
         self._unnamed: dict[int, str] = {}
@@ -501,12 +503,22 @@ class NvidiaMaker:
             self._facts.driver or self._node.driver,
             self._facts.cuda,
         )
-        values["gpu.pid_space"] = self._pid_space if self._devices else None
+        values["gpu.pid_space"] = self._whose_pids(processes) if self._devices else None
         problems += self._more_problems()
         events: list[KernelEvent] = [] if self._watch is None else list(self._watch.take())
         return MakerSample(
             self._status, self._detail, self._count, values, processes, events, tuple(problems)
         )
+
+    def _whose_pids(self, processes: list[GpuProcess]) -> str | None:
+        """own | host. In a container some drivers give its own pids after all: then most of them are here."""
+        if self._pid_space != "host" or not processes:
+            return self._pid_space
+        pids = frozenset(p.pid for p in processes)
+        if pids != self._pids:
+            self._pids = pids
+            self._pids_are_here = 2 * sum(map(self._node.has_process, pids)) > len(pids)
+        return "own" if self._pids_are_here else "host"
 
     def _more_problems(self) -> Iterable[str]:
         for index, why in tuple(self._unnamed.items()):

@@ -76,6 +76,9 @@ class NvidiaNode:
             return None
         return "own" if str(here) == INITIAL_PID_NAMESPACE else "host"
 
+    def has_process(self, pid: int) -> bool:
+        return (self._proc / str(pid)).exists()
+
     def advise(self, status: str, what: str) -> str:
         """One line: what was found, and what to do about it."""
         n = len(self.bus)

@@ -6,7 +6,7 @@ the very same sample object until the next one was read. Cells that begin with `
 
     control   @seq @mono @wall (wall - mono), @new{probe=X} 1 | 0 (as before), @events, @status (names),
               @stale{probe=X} @error{..} @cost{..} @problems{..}, and of active runs @step|ID @rows|ID ...
-    sample    @mono @wall (wall - mono) @problems @events @procs
+    sample    @mono @wall (wall - mono) @problems @events @procs @gpus
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import SupportsFloat
 
 from dctop.engine.metrics.model import Frame, ProbeStatus
 from dctop.engine.recording.codec import ABSENT, Cell
+from dctop.engine.recording.gputable import RecordedGpus, gpus_text
 from dctop.engine.recording.plain import dump, kernel_from, kernel_text, load
 from dctop.engine.recording.schema import Damaged
 from dctop.probes.base import KernelEvent, Process, Sample, Value, series
@@ -112,6 +113,8 @@ def _reading(sample: Sample, with_procs: bool) -> Cells:
         cells["@events"] = kernel_text(sample.events)
     if sample.processes is not None:
         cells["@procs"] = 1 if with_procs and sample.probe == "process" else 0
+    if sample.gpu_processes is not None:
+        cells["@gpus"] = gpus_text(sample.gpu_processes)
     cells.update(sample.values)
     return cells
 
@@ -199,6 +202,7 @@ def restore_sample(
     if not isinstance(mono, int) or not isinstance(offset, int):
         raise Damaged("a sample without its time")
     events, problems = cells.get("@events", ABSENT), cells.get("@problems", ABSENT)
+    gpus = cells.get("@gpus")
     return Sample(
         probe,
         mono,
@@ -207,6 +211,7 @@ def restore_sample(
         procs if cells.get("@procs") == 1 else None,
         _NO_EVENTS if events is ABSENT else kernel_from(events),
         () if problems is ABSENT else _problems(problems),
+        RecordedGpus(gpus) if isinstance(gpus, str) else None,
     )
 
 
