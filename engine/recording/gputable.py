@@ -75,7 +75,6 @@ def _decode(text: str) -> Iterator[GpuProcess]:
         for row in rows if isinstance(rows, list) else ():
             if not isinstance(row, list) or len(row) < 2 or row[1] not in _KINDS:
                 continue
-            numbers = [row[0], *row[2 : len(GpuProcess._fields) - 1]]
+            numbers = row[2 : len(GpuProcess._fields) - 1]
             if isinstance(row[0], int) and all(n is None or isinstance(n, int) for n in numbers):
-                memory, *shares = [*numbers[1:], *[None] * (6 - len(numbers))]
-                yield GpuProcess(row[0], uuid, row[1], memory, *shares)
+                yield GpuProcess(row[0], uuid, row[1], *(numbers or (None,)))
