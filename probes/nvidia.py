@@ -402,7 +402,11 @@ class NvidiaMaker:
         hanging = self._hanging_indexes()
         for uuid, device in tuple(self._devices.items()):
             owner = device.parent or device
-            if uuid in self._seen or owner.index in hanging or owner.index in self._unnamed:
+            if uuid in self._seen or owner.index in hanging:
+                continue
+            if owner.index in self._unnamed:
+                if not device.attached and device.state == "ok":
+                    device.fall("error", self._unnamed[owner.index])
                 continue
             if device.parent is not None:
                 del self._devices[uuid]  # a MIG device that was taken apart is no loss
@@ -539,12 +543,13 @@ class NvidiaMaker:
     def _add(self, device: Device, now: float, values: dict[str, Value], processes: list[GpuProcess]) -> bool:
         """The series of one device; True if its processes are known."""
         keys, reading, state = device.keys, device.reading, device.state
-        problem = device.problem
+        problem, since = device.problem, device.bad_since
         known = False
         if reading is not None:
             late = now - reading.mono
             if state == "ok" and late > STALE_S:
                 state, problem = "hung", f"the driver is slow: the latest reading is {late:.0f} s old"
+                since = time.time() - late
             if state == "ok":
                 values.update(reading.values)
                 problem = reading.problem
@@ -557,7 +562,7 @@ class NvidiaMaker:
         values[keys["index"]], values[keys["pci"]] = device.index, device.pci
         values[keys["parent"]] = None if device.parent is None else device.parent.uuid
         values[keys["state"]], values[keys["problem"]] = state, None if problem is None else _clean(problem)
-        values[keys["lost_since_s"]], values[keys["last"]] = device.bad_since, device.last
+        values[keys["lost_since_s"]], values[keys["last"]] = since, device.last
         return known
 
 

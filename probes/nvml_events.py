@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dctop.probes.base import KernelEvent
 from dctop.probes.nvml import EVENT_XID, OK, TIMEOUT, Library, NvmlError, words
 
-WAIT_MS = 1000
+WAIT_MS = 500
 HANG_S = 5.0
 _DATA = struct.Struct("<QQQII")
 """device, type, data, GPU instance, compute instance."""

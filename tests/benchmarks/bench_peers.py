@@ -72,6 +72,10 @@ TOOLS = (
 )
 
 
+SIMULATED: dict[str, str] = {}
+"""Environment that lets every program find the stand-in NVIDIA driver (`--gpus`); empty: the node's own."""
+
+
 class Missing(Exception):
     """The program is not there."""
 
@@ -105,6 +109,7 @@ class Session:
             "XDG_CONFIG_HOME": str(scratch),
             "XDG_STATE_HOME": str(scratch / "state"),
             "HTOPRC": str(scratch / "htoprc"),
+            **SIMULATED,
             **tool.env,
         }
         self.began = time.monotonic()
@@ -352,6 +357,7 @@ def main() -> int:
     p.add_argument("--seconds", type=float, default=60, help="length of the steady measurement (60)")
     p.add_argument("--only", help="comma-separated names: dctop, dctop +rec, btop, htop, nvitop, glances")
     p.add_argument("--install", action="store_true", help="fetch missing peers first")
+    p.add_argument("--gpus", type=int, metavar="N", help="simulate N GPUs: nvitop does not start without")
     args = p.parse_args()
     only = None if args.only is None else [n.strip() for n in args.only.split(",")]
     tools = [t for t in TOOLS if only is None or t.name in only]
@@ -362,6 +368,13 @@ def main() -> int:
     rows = {t.name: Row(t.name) for t in tools}
     with tempfile.TemporaryDirectory(prefix="dctop-bench-") as name:
         scratch = Path(name)
+        if args.gpus:
+            sys.path.insert(0, str(ROOT))
+            from tests.fakes.standin import State
+
+            state = State(scratch / "gpus", args.gpus)
+            SIMULATED.update(state.env(), NVML_STANDIN_LOOK_MS="500")
+            print(f"{args.gpus} simulated GPUs; ", end="")
         present: list[Tool] = []
         for tool in tools:
             try:

@@ -142,14 +142,16 @@ def clean(value: Value) -> Value:
 
 
 def _processes(snap: Snapshot, top: int) -> list[Json]:
-    """The `top` busiest, by CPU, then by memory."""
+    """The `top` busiest, by CPU, then by memory; and all that are on a GPU."""
 
     def cost(p: Process) -> tuple[float, int]:
         return snap.process_cpu_pct.get(p.pid, 0.0), p.rss_bytes or 0
 
     from dctop.engine.recording.masking import mask_cmdline
 
-    chosen = sorted(snap.frame.processes, key=cost, reverse=True)[: max(0, top)]
+    ranked = sorted(snap.frame.processes, key=cost, reverse=True)
+    on_gpu = _pids_on_gpus(snap)
+    chosen = [p for i, p in enumerate(ranked) if i < top or p.pid in on_gpu]
     return [
         {
             "pid": p.pid,
@@ -173,15 +175,50 @@ def _processes(snap: Snapshot, top: int) -> list[Json]:
     ]
 
 
+def _pids_on_gpus(snap: Snapshot) -> frozenset[int]:
+    """Of this node's processes; where the driver gives the host's pids, none."""
+    if snap.text("gpu.pid_space") == "host":
+        return frozenset()
+    return frozenset(p.pid for p in snap.frame.gpu_processes)
+
+
 def _gpus(snap: Snapshot) -> Json:
-    """`{"status", "detail", "devices": [{"uuid", metric: value ...}]}`."""
+    """`{"status", "detail", "devices": [{"uuid", metric: value ..., "nvlink": [{metric: value ...}],
+    "processes": [{"pid", ...}]}]}`. Counters are given as they are, beside their rates."""
+    from dctop.probes.base import split_series
+
     devices: dict[str, Json] = {}
-    for key, value in snap.values.items():
-        name, brace, label = key.partition("{gpu=")
-        if brace and name.startswith("gpu."):
-            device = devices.setdefault(label.removesuffix("}"), {})
+    links: dict[str, dict[str, Json]] = {}
+    counters = {
+        key: value
+        for probe in ("gpu", "gpuhealth")
+        if (sample := snap.frame.samples.get(probe)) is not None
+        for key, value in sample.values.items()
+        if key not in snap.values
+    }
+    for key, value in {**snap.values, **counters}.items():
+        name, labels = split_series(key)
+        if "gpu" not in labels or not name.startswith("gpu."):
+            continue
+        device = devices.setdefault(labels["gpu"], {})
+        if "link" in labels:
+            link = links.setdefault(labels["gpu"], {}).setdefault(labels["link"], {"link": labels["link"]})
+            link[name.removeprefix("gpu.nvlink.")] = clean(value)
+        else:
             device[name.removeprefix("gpu.")] = clean(value)
-    listed = [{"uuid": uuid, **values} for uuid, values in devices.items()]
+    processes: dict[str, list[Json]] = {}
+    for p in snap.frame.gpu_processes:
+        row: Json = {k: v for k, v in p._asdict().items() if k != "gpu"}
+        processes.setdefault(p.gpu, []).append(row)
+    listed = [
+        {
+            "uuid": uuid,
+            **values,
+            "nvlink": list(links.get(uuid, {}).values()),
+            "processes": processes.get(uuid, []),
+        }
+        for uuid, values in devices.items()
+    ]
     return {"status": snap.text("gpu.status"), "detail": snap.text("gpu.detail"), "devices": listed}
 
 

@@ -17,8 +17,9 @@ from tests.fakes.frames import Stream
 PERCENT = st.none() | st.integers(0, 100)
 ROWS = st.lists(
     st.builds(
-        GpuProcess, st.integers(1, 1 << 22), st.sampled_from(["GPU-a", "MIG-b", "amd-0000:03:00.0"]),
-        st.sampled_from(["C", "G", "CG", "M"]), st.none() | st.integers(0, 1 << 40), PERCENT, PERCENT, PERCENT,
+        GpuProcess, st.integers(1, 1 << 22), st.sampled_from(["A", "MIG-b", "amd-0000:03:00.0"]),
+        st.sampled_from(["C", "G", "CG", "M"]), st.none() | st.integers(0, 1 << 40), PERCENT, PERCENT,
+        PERCENT,
         PERCENT,
     ),
     max_size=30,
