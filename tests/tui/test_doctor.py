@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -104,3 +107,16 @@ def test_the_template_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--config-template"]) == 0
     assert "# interval = 1.0" in capsys.readouterr().out
     assert not paths.config_file().exists()
+
+
+def test_a_gpu_in_trouble_is_a_warning_that_names_it(tmp_path: Path) -> None:
+    from tests.fakes.standin import State
+
+    state = State(tmp_path / "gpus", 2)
+    state.fault("* 1 error 15")
+    found = subprocess.run(
+        [sys.executable, "-c", "from dctop.tui.cli import main; main(['doctor'])"],
+        env={**os.environ, **state.env()}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (line,) = [line for line in found.stdout.splitlines() if "probe.gpu " in line]
+    assert line.startswith("warn") and "GPU is lost (15)" in line

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -205,7 +205,7 @@ def read_probe(p: Probe) -> Finding:
         p.close()
     cost = (time.thread_time_ns() - began) / 1e6
     if p.name == "gpu":
-        return _gpu(sample.values.get("gpu.status"), sample.values.get("gpu.detail"))
+        return _gpu(sample.values.get("gpu.status"), sample.values.get("gpu.detail"), sample.problems)
     got = sum(v is not None for v in sample.values.values())
     text = f"{got} of {len(sample.values)} values in {cost:.1f} ms"
     if p.name in VITAL and not got:
@@ -215,8 +215,12 @@ def read_probe(p: Probe) -> Finding:
     return Finding("ok", text)
 
 
-def _gpu(status: object, detail: object) -> Finding:
+def _gpu(status: object, detail: object, problems: Sequence[str]) -> Finding:
     text = f"{status}: {detail}" if detail else str(status)
+    if problems:
+        return Finding(
+            "warn", "; ".join((text, *problems)), "`nvidia-smi -q` and `dmesg | grep -i nvrm` say more"
+        )
     if status == "ok":
         return Finding("ok", text)
     # A node without a GPU is no fault; a GPU the driver cannot serve is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,6 +23,8 @@ SCHEMA = 1
 PROCESSES = 40
 SLACK_S = 10.0
 """How much longer than two intervals the engine may take before this command gives up."""
+LATE_S = 3.0
+"""How long a probe that has not answered at all is waited for after that."""
 Json = dict[str, object]
 
 
@@ -84,11 +87,20 @@ def collect(interval_s: float, top: int, wanted: Sequence[str] | None = None) ->
         if not engine.wait_ticks(3, timeout=3 * interval_s + SLACK_S):
             raise CommandError("the node did not answer: see `dctop doctor`", 1)
         snap = engine.snapshot()
+        end = time.monotonic() + LATE_S
+        while snap is not None and time.monotonic() < end and _awaits_an_answer(snap):
+            engine.wait_ticks(1, timeout=interval_s + SLACK_S)
+            snap = engine.snapshot()
     finally:
         engine.stop()
     if snap is None:
         raise CommandError("nothing could be read: see `dctop doctor`", 1)
     return document_of(snap, top, wanted)
+
+
+def _awaits_an_answer(snap: Snapshot) -> bool:
+    """A probe reads for the first time still: its driver or file system takes its time."""
+    return any(s.age_s is None and s.error is None for s in snap.frame.status.values())
 
 
 def document_of(snap: Snapshot, top: int, wanted: Sequence[str] | None = None) -> Json:
@@ -187,7 +199,9 @@ def _gpus(snap: Snapshot) -> Json:
     "processes": [{"pid", ...}]}]}`. Counters are given as they are, beside their rates."""
     from dctop.probes.base import split_series
 
-    devices: dict[str, Json] = {}
+    gpus = snap.frame.samples.get("gpu")
+    order = () if gpus is None else gpus.values
+    devices: dict[str, Json] = {split_series(k)[1]["gpu"]: {} for k in order if k.startswith("gpu.name{")}
     links: dict[str, dict[str, Json]] = {}
     counters = {
         key: value
