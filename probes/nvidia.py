@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dctop.probes.base import GpuProcess, KernelEvent, MakerSample, Value
-from dctop.probes.files import printable
 from dctop.probes.nvidia_node import NvidiaNode
 from dctop.probes.nvml import (
     DRIVER_NOT_LOADED,
     GONE,
+    INVALID_ARGUMENT,
     LIBRARY,
     LIBRARY_NOT_FOUND,
     MISMATCH,
@@ -30,7 +30,7 @@ from dctop.probes.nvml import (
     NvmlError,
     words,
 )
-from dctop.probes.nvml_device import Device
+from dctop.probes.nvml_device import Device, clean
 from dctop.probes.nvml_events import XidWatch, watch
 from dctop.probes.nvml_health import Health
 from dctop.probes.workers import Step, Workers
@@ -40,8 +40,6 @@ ENUMERATE_S = 5.0
 REINIT_MAX_S = 60.0
 """A lost device may need the library initialised anew: tried at once, then ever more rarely."""
 CALL_S, WAIT_S = 1.0, 1.8
-STALE_S = 3.0
-"""A reading older than this is not shown as one."""
 _MOST = 4096
 _STATUS = {
     LIBRARY_NOT_FOUND: "no library",
@@ -88,6 +86,8 @@ class NvidiaMaker:
         self._pids_are_here = False
         self._devices: dict[str, Device] = {}
         self._seen: dict[str, int] = {}
+        self._finding: dict[int, str] = {}
+        """Index -> the function being called to see who is there."""
         self._unnamed: dict[int, str] = {}
         """Index -> why the device there could not be identified."""
         self._watch: XidWatch | None = None
@@ -140,7 +140,8 @@ class NvidiaMaker:
 
     def _steps(self, now: float) -> list[Step]:
         steps: list[Step] = []
-        if now >= self._enumerate_at and not any(s.what == "enumerate" for s in self._workers.stuck()):
+        stuck = {s.what for s in self._workers.stuck()}
+        if now >= self._enumerate_at and not stuck & {"enumerate", "settle"}:
             self._enumerate_at = now + ENUMERATE_S
             steps.append(Step("library", self._open_library, exclusive=True))
         steps.append(Step("devices", lambda: self._device_steps(now)))
@@ -151,7 +152,7 @@ class NvidiaMaker:
         hanging = {id(s.owner) for s in self._workers.stuck()}
         return [
             Step("read", lambda d=d: self._read_device(d, now), owner=d)  # type: ignore[misc]
-            for d in self._devices.values()
+            for d in tuple(self._devices.values())
             if d.parent is None and self._callable(d) and id(d) not in hanging
         ]
 
@@ -161,14 +162,16 @@ class NvidiaMaker:
     def _read_device(self, device: Device, now: float) -> None:
         device.read(now)
         for child in device.children:
-            if device.state == "ok" and child.attached:
+            if device.state != "ok":
+                child.fall(device.state, f"its GPU: {device.problem}")
+            elif child.attached:
                 child.read(now)
 
     def _health_steps(self) -> list[Step]:
         hanging = {id(s.owner) for s in self._workers.stuck()}
         return [
             Step("health", lambda d=d: self._read_health_of(d), owner=d)  # type: ignore[misc]
-            for d in self._devices.values()
+            for d in tuple(self._devices.values())
             if d.parent is None and self._callable(d) and d.state == "ok" and id(d) not in hanging
         ]
 
@@ -210,20 +213,20 @@ class NvidiaMaker:
     def _initialise(self, lib: Library) -> None:
         lib.check(("nvmlInit_v2", "nvmlInit"))
         self._ready = True
-        for device in self._devices.values():
+        for device in tuple(self._devices.values()):
             device.release()
         version = ctypes.c_int()
         call = lib.function("nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion")
         cuda = None
         if call is not None and call(ctypes.byref(version)) == OK and 0 < version.value < 1_000_000:
             cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
-        self._facts = Facts(_clean(lib.text("nvmlSystemGetDriverVersion")), cuda)
+        self._facts = Facts(clean(lib.text("nvmlSystemGetDriverVersion")), cuda)
 
     def _must_start_again(self, changed: bool) -> bool:
         """Whether something is there that only a new initialisation can find; never while a thread hangs."""
         if self._workers.stuck():
             return False
-        bad = any(d.state != "ok" for d in self._devices.values())
+        bad = any(d.state != "ok" for d in tuple(self._devices.values()))
         if changed:
             self._reinit_pause = ENUMERATE_S
             return True
@@ -243,7 +246,7 @@ class NvidiaMaker:
             if not self._watch.stop():
                 return  # a thread is inside the library: it stays as it is
             self._watch = None
-        for device in self._devices.values():
+        for device in tuple(self._devices.values()):
             device.release()
         self._ready = False
         call = self._lib.function("nvmlShutdown")
@@ -260,7 +263,7 @@ class NvidiaMaker:
         self._ready = False
         self._count = None
         self._status, self._detail = status, self._node.advise(status, what)
-        for device in self._devices.values():
+        for device in tuple(self._devices.values()):
             device.release()
             if device.state in ("ok", "error"):
                 device.fall("lost", what)
@@ -284,7 +287,10 @@ class NvidiaMaker:
             for i in range(min(count.value, 64))
             if i not in hanging
         ]
-        return [*steps, Step("settle", self._settle)]
+        steps.append(Step("settle", self._settle))
+        if not any(s.what == "watch" for s in self._workers.stuck()):
+            steps.append(Step("watch", self._watch_xids))
+        return steps
 
     def _hanging_indexes(self) -> set[int]:
         owners = [s.owner for s in self._workers.stuck()]
@@ -295,13 +301,15 @@ class NvidiaMaker:
         lib = self._lib
         assert lib is not None
         handle = ctypes.c_void_p()
+        names = ("nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetHandleByIndex")
+        self._finding[index] = names[-1]
         try:
-            names = ("nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetHandleByIndex")
             lib.check(names, index, ctypes.byref(handle))
         except NvmlError as e:
             self._cannot_open(index, e)
             return
-        uuid = _clean(lib.text("nvmlDeviceGetUUID", handle))
+        self._finding[index] = "nvmlDeviceGetUUID"
+        uuid = clean(lib.text("nvmlDeviceGetUUID", handle))
         if not uuid or not handle.value:
             self._unnamed[index] = "it does not tell its UUID"
             return
@@ -310,15 +318,22 @@ class NvidiaMaker:
         if device is None:
             device = self._devices[uuid] = Device(uuid, index)
         self._seen[uuid] = index
+        self._finding[index] = "nvmlDeviceGetName"
         self._take(device, index, handle.value)
+        self._finding[index] = "nvmlDeviceGetMigMode"
         self._find_parts(device)
 
     def _cannot_open(self, index: int, e: NvmlError) -> None:
         """It keeps its row; one that was never seen gets one by its index."""
-        known = next((d for d in self._devices.values() if d.index == index and d.parent is None), None)
+        known = next(
+            (d for d in tuple(self._devices.values()) if d.index == index and d.parent is None), None
+        )
         if known is not None and e.code not in GONE and known.attached:
             self._unnamed[index] = str(e)
             return  # whether it is still there, its own readings say
+        if known is None and e.code in (INVALID_ARGUMENT, NOT_FOUND):
+            self._unnamed[index] = str(e)
+            return  # the count was wrong, nothing is there
         if known is None:
             known = self._devices[_place(index)] = Device(_place(index), index)
         self._seen[known.uuid] = index
@@ -334,7 +349,7 @@ class NvidiaMaker:
         if device.state not in ("ok", "error"):
             device.state = "error"  # until it was read well: then it is ok
         if device.name is None:
-            device.name = _clean(self._lib.text("nvmlDeviceGetName", device.handle))
+            device.name = clean(self._lib.text("nvmlDeviceGetName", device.handle))
         if device.pci is None and device.parent is None:
             device.pci = self._address(device)
 
@@ -378,7 +393,7 @@ class NvidiaMaker:
 
     def _part(self, parent: Device, index: int, handle: ctypes.c_void_p) -> Device | None:
         assert self._lib is not None
-        uuid = _clean(self._lib.text("nvmlDeviceGetUUID", handle))
+        uuid = clean(self._lib.text("nvmlDeviceGetUUID", handle))
         if not uuid or uuid == parent.uuid:
             return None
         child = self._devices.get(uuid)
@@ -416,7 +431,7 @@ class NvidiaMaker:
                 device.fall("lost", "the driver does not report it any more")
                 device.release()
         self._expect_listed()
-        if any(d.parent is None and d.attached for d in self._devices.values()) or self._devices:
+        if any(d.parent is None and d.attached for d in tuple(self._devices.values())) or self._devices:
             self._status, self._detail = "ok", f"driver {self._facts.driver or self._node.driver}"
         elif self._unnamed:
             why = next(iter(self._unnamed.values()))
@@ -426,16 +441,15 @@ class NvidiaMaker:
             self._status = "no device"
             what = "the NVIDIA driver is loaded but reports no device"
             self._detail = self._node.advise("no device", what)
-        self._watch_xids()
 
     def _expect_listed(self) -> None:
         """A GPU that the kernel module lists and the library does not is a lost one, with its own row."""
-        known = {d.pci for d in self._devices.values()}
+        known = {d.pci for d in tuple(self._devices.values())}
         for pci, (uuid, model) in self._node.known.items():
             name = uuid or f"nvidia-{pci}"
             if pci in known or name in self._devices:
                 continue
-            place = next((n for n, d in self._devices.items() if n == _place(d.index)), None)
+            place = next((n for n, d in tuple(self._devices.items()) if n == _place(d.index)), None)
             if place is not None:
                 del self._devices[place]  # the same one, by a better name
             device = self._devices[name] = Device(name, len(self._devices))
@@ -445,7 +459,7 @@ class NvidiaMaker:
     def _watch_xids(self) -> None:
         wanted: Mapping[int, tuple[str, str | None]] = {
             d.handle.value: (d.uuid, d.pci)
-            for d in self._devices.values()
+            for d in tuple(self._devices.values())
             if d.attached and d.parent is None and d.handle.value
         }
         old = self._watch
@@ -462,22 +476,28 @@ class NvidiaMaker:
         stuck = self._workers.stuck()
         now = time.monotonic()
         for step in stuck:
-            owner = step.owner
+            owner, age = step.owner, now - step.since
+            what = "a call"
             if isinstance(owner, int):
-                index, age = owner, now - step.since
-                owner = next(
-                    (d for d in tuple(self._devices.values()) if d.index == owner and not d.parent), None
-                )
-                if owner is None:  # it hung before it could say who it is
-                    self._unnamed[index] = f"nvmlDeviceGetHandleByIndex has not come back for {age:.0f} s"
+                what = self._finding.get(owner, what)
+                owner = self._at(owner)
+            elif isinstance(owner, Device):
+                what = owner.calling
             if isinstance(owner, Device):
-                what = owner.calling if step.what != "handle" else "nvmlDeviceGetHandleByIndex"
                 for device in (owner, *owner.children):
-                    device.hang(f"{what or 'a call'} has not come back for {now - step.since:.0f} s")
+                    device.hang(f"{what} has not come back for {age:.0f} s")
         present = {id(step) for step in stuck}
         if self._was_stuck - present:
             self._enumerate_at = -math.inf  # something came back: it is found anew before it is called
         self._was_stuck = present
+
+    def _at(self, index: int) -> Device:
+        """The device of an index; one that hung before it could say who it is gets a row by its index."""
+        for device in tuple(self._devices.values()):
+            if device.index == index and device.parent is None:
+                return device
+        made = self._devices[_place(index)] = Device(_place(index), index)
+        return made
 
     def _hanging_library(self) -> None:
         step = self._workers.running
@@ -486,7 +506,7 @@ class NvidiaMaker:
         age = time.monotonic() - step.since
         self._status, self._count = "hung", None
         self._detail = self._node.advise(
-            "hung", f"the driver has not answered nvmlInit for {age:.0f} s; nvidia-smi will hang as well"
+            "hung", f"the driver has not answered nvmlInit for {age:.0f} s; nvidia-smi will hang too"
         )
         for device in tuple(self._devices.values()):
             device.hang(f"the driver has not answered for {age:.0f} s")
@@ -497,9 +517,8 @@ class NvidiaMaker:
         values: dict[str, Value] = {}
         processes: list[GpuProcess] = []
         problems: list[str] = []
-        asked = False
         for device in sorted(self._devices.values(), key=_order):
-            asked |= self._add(device, now, values, processes)
+            device.show(now, values, processes)
             problem = values[device.keys["problem"]]
             if problem is not None:
                 problems.append(f"GPU {device.index} {device.uuid}: {problem}")
@@ -540,31 +559,6 @@ class NvidiaMaker:
             elif self._watch.hangs:
                 yield "Xids are not watched: nvmlEventSetWait does not come back"
 
-    def _add(self, device: Device, now: float, values: dict[str, Value], processes: list[GpuProcess]) -> bool:
-        """The series of one device; True if its processes are known."""
-        keys, reading, state = device.keys, device.reading, device.state
-        problem, since = device.problem, device.bad_since
-        known = False
-        if reading is not None:
-            late = now - reading.mono
-            if state == "ok" and late > STALE_S:
-                state, problem = "hung", f"the driver is slow: the latest reading is {late:.0f} s old"
-                since = time.time() - late
-            if state == "ok":
-                values.update(reading.values)
-                problem = reading.problem
-                if reading.processes is not None:
-                    processes += reading.processes
-                    known = True
-            else:
-                values.update(dict.fromkeys(reading.values))
-        values[keys["name"]], values[keys["vendor"]] = device.name, self.vendor
-        values[keys["index"]], values[keys["pci"]] = device.index, device.pci
-        values[keys["parent"]] = None if device.parent is None else device.parent.uuid
-        values[keys["state"]], values[keys["problem"]] = state, None if problem is None else _clean(problem)
-        values[keys["lost_since_s"]], values[keys["last"]] = since, device.last
-        return known
-
 
 def _place(index: int) -> str:
     """The label of a device that does not say who it is."""
@@ -575,7 +569,3 @@ def _order(device: Device) -> tuple[int, int]:
     if device.parent is None:
         return device.index, -1
     return device.parent.index, device.index
-
-
-def _clean(text: str | None) -> str | None:
-    return None if text is None else printable(text.encode("utf-8", "replace"), 200)

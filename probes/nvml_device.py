@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from dctop.probes.base import GpuProcess, Value, series
 from dctop.probes.catalogue_gpu import GPU, GPU_HEALTH
+from dctop.probes.files import printable
 from dctop.probes.gpu_words import RECOVERY, last_text
 from dctop.probes.nvml import (
     ALL_LINKS,
@@ -99,6 +100,10 @@ ACTIVITY = (
 _PER_GPU = tuple(m.id.removeprefix("gpu.") for m in (*GPU, *GPU_HEALTH) if m.labels == ("gpu",))
 
 
+STALE_S = 3.0
+"""A reading older than this is not shown as one."""
+
+
 class Reading(NamedTuple):
     """What a device published: never changed afterwards."""
 
@@ -150,6 +155,30 @@ class Device:
 
     def rise(self) -> None:
         self.state, self.problem, self.bad_since, self.last = "ok", None, None, None
+
+    # -- what is shown of it ------------------------------------------------------------------------------
+
+    def show(self, now: float, values: dict[str, Value], processes: list[GpuProcess]) -> None:
+        """Adds its series and processes. What was read is shown while it is fresh and all is well with it."""
+        keys, reading, state = self.keys, self.reading, self.state
+        problem, since = self.problem, self.bad_since
+        if reading is not None:
+            late = now - reading.mono
+            if state == "ok" and late > STALE_S:
+                state, problem = "hung", f"the driver is slow: the latest reading is {late:.0f} s old"
+                since = time.time() - late
+            if state == "ok":
+                values.update(reading.values)
+                problem = reading.problem
+                if reading.processes is not None:
+                    processes += reading.processes
+            else:
+                values.update(dict.fromkeys(reading.values))
+        values[keys["name"]], values[keys["vendor"]] = self.name, "nvidia"
+        values[keys["index"]], values[keys["pci"]] = self.index, self.pci
+        values[keys["parent"]] = None if self.parent is None else self.parent.uuid
+        values[keys["state"]], values[keys["problem"]] = state, None if problem is None else clean(problem)
+        values[keys["lost_since_s"]], values[keys["last"]] = since, self.last
 
     # -- readings (worker thread) --------------------------------------------------------------------------
 
@@ -385,3 +414,8 @@ class Device:
             self._gpm = None
         self.attached = False
         self.handle.value = None
+
+
+def clean(text: str | None) -> str | None:
+    """What a driver says, as one printable line."""
+    return None if text is None else printable(text.encode("utf-8", "replace"), 200)

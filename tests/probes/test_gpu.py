@@ -394,8 +394,16 @@ def test_mig_devices_are_children_with_their_own_memory_activity_and_processes(g
     assert {(p.pid, p.gpu) for p in node.processes} == {(11, "MIG-a"), (12, ZERO)}
     h = node.health()
     assert (h[of("gpu_instance", "MIG-a")], h[of("mig_mode")], h[of("mig_mode", ONE)]) == (7, 1, 0)
+    node.state.fault("* 0 error 15", "* MIG-a error 15", "* MIG-b error 15")
+    v = node.read(1)
+    assert (v[of("state")], v[of("state", "MIG-a")], v[of("mem_used_bytes", "MIG-b")]) == (
+        "lost",
+        "lost",
+        None,
+    )
+    assert v[of("util_pct", ONE)] == 87
     node.state.gpus[0] = Gpu(0)
-    node.state.write()
+    node.state.fault()
     v = node.until(lambda v: of("state", "MIG-a") not in v, 5)
     assert v[of("util_pct")] == 87, "partitions that were taken apart are no loss"
 

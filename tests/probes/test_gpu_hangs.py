@@ -79,16 +79,19 @@ def test_all_of_sixteen_hanging_are_told_within_few_readings(gpu_node: Make) -> 
     assert v["status"] == "ok" and time.monotonic() - began < 16 * CALL_S
 
 
-def test_a_gpu_that_cannot_be_opened_without_hanging_is_left_out(gpu_node: Make) -> None:
+@pytest.mark.parametrize("function", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"])
+def test_a_gpu_that_cannot_be_opened_without_hanging_is_left_alone(gpu_node: Make, function: str) -> None:
     node = hanging(gpu_node)
-    node.state.fault("nvmlDeviceGetHandleByIndex 1 sleep forever")
+    node.state.fault(f"{function} 1 sleep forever")
     v = node.read()
     assert v[of("util_pct")] == 87 and v[of("util_pct", uuid(2))] == 87
-    assert any("GPU 1" in p and "has not come back" in p for p in node.problems), node.problems
+    assert v[of("state", "nvidia-1")] == "hung", "it has a row though nobody knows who it is"
+    assert f"{function} has not come back" in str(v[of("problem", "nvidia-1")])
     v = node.read(6)
     assert v[of("util_pct", uuid(2))] == 87
     node.state.fault()
-    assert node.until(lambda v: v.get(of("util_pct", ONE)) == 87)["count"] == 3
+    v = node.until(lambda v: v.get(of("util_pct", ONE)) == 87)
+    assert v["count"] == 3 and of("state", "nvidia-1") not in v
 
 
 def test_initialisation_that_hangs_is_said_and_ends_when_it_comes_back(gpu_node: Make) -> None:
@@ -112,6 +115,24 @@ def test_counting_that_hangs_stops_no_reading(gpu_node: Make) -> None:
     v = node.read(6)
     assert v[of("util_pct")] == 87 and v[of("state")] == "ok"
     assert v[of("util_pct")] == 87 and node.read(6)[of("state", ONE)] == "ok"
+
+
+def test_a_name_that_does_not_come_is_a_gpu_that_hangs(gpu_node: Make) -> None:
+    node = hanging(gpu_node)
+    node.state.fault("nvmlDeviceGetName 1 sleep forever")
+    v = node.read()
+    assert v[of("state", ONE)] == "hung" and "nvmlDeviceGetName" in str(v[of("problem", ONE)])
+    assert v[of("util_pct", uuid(2))] == 87
+
+
+def test_registering_for_xids_that_hangs_keeps_one_thread_and_nothing_else(gpu_node: Make) -> None:
+    node = hanging(gpu_node)
+    node.state.fault("nvmlDeviceRegisterEvents * sleep forever")
+    for _ in range(4):
+        v = node.read(6)
+    assert all(v[of("util_pct", uuid(i))] == 87 for i in range(3))
+    assert node.calls("nvmlDeviceRegisterEvents") == 1
+    assert node.health()[of("xid_watch")] == 0
 
 
 def test_a_slow_driver_is_read_to_the_end(gpu_node: Make) -> None:
