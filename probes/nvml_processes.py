@@ -79,6 +79,7 @@ class Processes:
         self._lists = [_List(lib, kind, name) for kind, name in _LISTS]
         self._sample: Function | None = lib.function("nvmlDeviceGetProcessUtilization")
         self._count = ctypes.c_uint()
+        self._before: dict[int, GpuProcess] = {}
         self._size(_ROOM)
         self.calling = ""
 
@@ -119,6 +120,10 @@ class Processes:
             for pid, (kind, held) in rows.items()
         ]
         out.sort(key=_by_memory)
+        # Rows that did not change are the same objects: frames that are kept share them.
+        earlier = self._before
+        out = [q if (q := earlier.get(p.pid)) is not None and q == p else p for p in out]
+        self._before = {p.pid: p for p in out}
         return out
 
     def _shares(self, now_us: int, trouble: Trouble) -> dict[int, Shares]:
