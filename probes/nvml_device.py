@@ -86,6 +86,7 @@ FIELDS = (
     Field("throttle_hw_power_ns", 271),
     Field("recovery_action", 230),
 )
+VITAL = ("util_pct", "mem_used_bytes", "temp_c", "power_w")
 _KIB = ("nvlink_tx_bytes", "nvlink_rx_bytes")
 ACTIVITY = (
     ("sm_active_pct", 2),
@@ -237,17 +238,19 @@ class Device:
         self._calling = ""
         if trouble.left:
             return
-        self._judge(trouble)
+        self._judge(trouble, values)
         problem = trouble.line()
-        if trouble.code:
+        if self.state != "ok":
             values = dict.fromkeys(values if self.reading is None else self.reading.values)
             processes = None
         self.reading = Reading(now, values, processes, problem)
 
-    def _judge(self, trouble: Trouble) -> None:
+    def _judge(self, trouble: Trouble, values: Mapping[str, Value]) -> None:
+        """A device of which nothing essential can be read is not healthy, though a constant may still be."""
+        vital = any(values.get(self.keys[name]) is not None for name in VITAL)
         if trouble.code:
             self.fall(GONE[trouble.code], trouble.line() or "")
-        elif trouble.failed and not trouble.read:
+        elif not vital and any(name in trouble.failed for name in VITAL):
             self.fall("error", trouble.line() or "")
         elif self.state != "ok":
             self.rise()
@@ -269,9 +272,8 @@ class Device:
             if version is not None:
                 values[keys["mem_reserved_bytes"]] = None
             if code != OK:
-                trouble.note("memory", "nvmlDeviceGetMemoryInfo", code)
+                trouble.note("mem_used_bytes", "nvmlDeviceGetMemoryInfo", code)
                 return None
-            trouble.read += 1
             found = unpack(self._memory_buffer)
             if version is not None:
                 _, total, reserved, _, used = found
@@ -307,7 +309,6 @@ class Device:
             elif share.value > PERCENT:
                 trouble.nonsense[id_] = share.value
             else:
-                trouble.read += 1
                 values[self.keys[id_]] = share.value
 
     def _read_fields(self, values: dict[str, Value], trouble: Trouble) -> None:
@@ -374,7 +375,6 @@ class Device:
         if code != OK:
             trouble.note("activity", "nvmlGpmMetricsGet", code)
             return
-        trouble.read += 1
         for name, share in found.items():
             if 0 <= share <= 100.5:
                 values[keys[name]] = min(float(share), 100.0)

@@ -68,7 +68,7 @@ class Reading:
 class Trouble:
     """What went wrong while one device was read."""
 
-    __slots__ = ("code", "failed", "function", "nonsense", "read")
+    __slots__ = ("code", "failed", "function", "nonsense")
 
     def __init__(self) -> None:
         self.code = OK
@@ -77,8 +77,6 @@ class Trouble:
         self.failed: dict[str, int] = {}
         """What could not be read now -> code."""
         self.nonsense: dict[str, int | float] = {}
-        self.read = 0
-        """How much could be read."""
 
     def leave(self) -> None:
         """From another thread, while a call hangs: when it comes back, nothing more is called."""
@@ -140,7 +138,6 @@ class Readings:
             if trouble.code:
                 return False  # it hung, and the device was given up meanwhile
             if code == OK:
-                trouble.read += 1
                 for (key, part), raw in zip(reading.parts, reading.unpack(reading.buffer)):
                     if not 0 <= raw <= part.largest:
                         out[key] = None

@@ -362,6 +362,15 @@ def test_every_reading_refused_is_an_error_of_the_device(gpu_node: Make) -> None
     assert node.read(1)[of("state", ONE)] == "ok"
 
 
+def test_constants_that_still_answer_do_not_make_a_device_healthy(gpu_node: Make) -> None:
+    node = gpu_node(1)
+    node.read()
+    live = ("UtilizationRates", "MemoryInfo", "Temperature", "PowerUsage")
+    node.state.fault(*(f"nvmlDeviceGet{name} 0 error 999" for name in live))
+    v = node.read(1)
+    assert (v[of("state")], v[of("power_limit_w")]) == ("error", None)
+
+
 # -- MIG ----------
 
 
