@@ -17,7 +17,7 @@ from tests.fakes.gpunode import GpuNode, gpu_node
 from tests.fakes.standin import SOURCE, Gpu, uuid
 
 __all__ = ["gpu_node"]
-TICKS = int(os.environ.get("DCTOP_FUZZ_TICKS", "120"))
+TICKS = int(os.environ.get("DCTOP_FUZZ_TICKS", "80"))
 SEED = int(os.environ.get("DCTOP_FUZZ_SEED", "1"))
 CODES = (1, 2, 3, 4, 6, 7, 9, 10, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 25, 99, 999, 2_000_000_000, -3)
 NUMBERS = (
