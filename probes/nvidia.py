@@ -120,21 +120,10 @@ class NvidiaMaker:
         return MakerSample(self._status, self._detail, self._count, values)
 
     def close(self) -> None:
-        """Nothing that could hang is waited for."""
+        """Nothing is waited for: the library is not shut down, which could hang; the process ends it."""
         if self._watch is not None:
             self._watch.leave()
-        idle = self._workers.running is None and not self._workers.stuck()
         self._workers.close()
-        if self._ready and idle and self._watch is None and self._lib is not None:
-            self._ready = False
-            call = self._lib.function("nvmlShutdown")
-            if call is not None:
-                call()
-
-    @property
-    def found(self) -> bool:
-        """There is, or was, something to read."""
-        return bool(self._devices)
 
     # -- steps -------------------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 
+STARVED = 4
+"""A thread that is ready to run gets so many deadlines more: it is no driver that keeps it."""
+
 
 class Step:
     """One thing to do. `run` may return further steps, which come next. `owner`: whom it is about, not called
@@ -57,6 +60,14 @@ class _Thread:
     def put(self, job: Job | None) -> None:
         self.job = job
         self._jobs.put(job)
+
+    def is_runnable(self) -> bool:
+        """It would go on if it were let: a crowded machine, or a call that spins."""
+        try:
+            with open(f"/proc/self/task/{self.thread.native_id}/stat", "rb") as f:
+                return f.read(512).rpartition(b") ")[2][:1] == b"R"
+        except OSError:
+            return False
 
     def leave(self, step: Step) -> bool:
         """Take no further step after `step`; False if it has just ended."""
@@ -136,7 +147,7 @@ class Workers:
         if step is None:
             left = min(left, 0.05)
         elif not step.exclusive:
-            left = min(left, self._left_of(step))
+            left = min(left, max(0.05, self._left_of(step)))
         return max(0.005, left)
 
     def _left_of(self, step: Step) -> float:
@@ -149,6 +160,8 @@ class Workers:
         step = None if thread is None else thread.current
         if thread is None or step is None or step.exclusive or self._left_of(step) > 0:
             return
+        if self._left_of(step) > -STARVED * self.call_s and thread.is_runnable():
+            return  # it waits for a processor, not for a driver
         if thread.leave(step):
             self._stuck.append((thread, step))
             self._thread = _Thread(self._name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 
 import pytest
 
+from dctop.probes import workers as module
 from dctop.probes.workers import Step, Workers
 from tests.fakes.gpunode import GpuNode, gpu_node
 from tests.fakes.standin import Gpu, uuid
@@ -219,3 +221,14 @@ def test_what_a_step_raises_is_raised_after_the_others_ran() -> None:
             lambda: [Step("x", lambda: [Step("y", lambda: 1 // 0)]), Step("z", lambda: done.append("z"))]
         )
     assert done == ["z"] and workers.run(list)
+
+
+def test_a_thread_that_waits_for_a_processor_is_not_called_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STARVED", 1000)
+    workers = Workers("test", 0.05, 60)
+    work = Step(
+        "work", lambda: hashlib.pbkdf2_hmac("sha256", b"x", b"y", 500_000) and None
+    )  # without the GIL
+    assert workers.run(lambda: [work])
+    assert workers.stuck() == []
+    workers.close()
