@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dctop.engine.metrics.builder import TICK_HZ, SnapshotBuilder
 from dctop.engine.metrics.gpujoin import GpuJoin, XidJoin
+from dctop.engine.metrics.gpulog import Energy, GpuLog
 from dctop.engine.metrics.history import History
 from dctop.engine.metrics.hub import Hub, one_line
 from dctop.engine.metrics.lookback import LookBack
 from dctop.engine.metrics.model import Frame, Snapshot
-from dctop.probes.base import KeptFile, Probe, Sample, Value, series
+from dctop.probes.base import KeptFile, KernelEvent, Probe, Sample, Value, series
 
 if TYPE_CHECKING:
     from dctop.engine.recording.recorder import Recorder
@@ -116,6 +117,7 @@ class LiveEngine:
         self._failed: list[str] = []
         self._builder = SnapshotBuilder()
         self._gpu_join, self._xid_join = GpuJoin(), XidJoin()
+        self._gpus = GpuLog()
         self._frames = LookBack(LOOK_BACK_TICKS)
         self._stop = threading.Event()
         self._ticked = threading.Condition()
@@ -187,6 +189,7 @@ class LiveEngine:
         snap = self._builder.push(frame)
         now.history.push(snap.values)
         self._frames.append(frame)
+        self._gpus.tick(snap)
         self._failed.clear()
         if self._watcher is not None and self._guard("runs", self._watcher.poll):
             now.known_runs = tuple(self._watcher.states())
@@ -290,6 +293,15 @@ class LiveEngine:
         from dctop.engine.training.runstate import as_of
 
         return [as_of(r, moment) for r in self.now.known_runs if r.started_wall_ns <= moment]
+
+    def gpu_energy(self, uuid: str) -> Energy | None:
+        """Used by a GPU from the start of this session up to the moment looked at."""
+        snap = self.snapshot()
+        return None if snap is None else self._gpus.energy(uuid, snap.frame)
+
+    def gpu_events(self) -> Sequence[KernelEvent]:
+        """Xids and the like up to the moment looked at, oldest first."""
+        return self._gpus.events(self._moment())
 
     def _moment(self) -> int | None:
         if self._anchor is None:

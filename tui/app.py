@@ -88,14 +88,16 @@ def run_dashboard(
     return status
 
 
-def pane_models() -> list[PaneModel]:
-    """One of each pane, the dashboard's in the order of their digits first."""
+def pane_models(config: Any = None) -> list[PaneModel]:
+    """One of each pane, the dashboard's in the order of their digits first. `config`: as `run_dashboard`."""
     from dctop.tui.panes import PANES
     from dctop.tui.panes.alert_detail import AlertDetailPane
+    from dctop.tui.panes.gpu_view import gpu_panes
     from dctop.tui.panes.run_view import RunPane
     from dctop.tui.panes.timeline import TimelinePane
 
-    return [make() for make in (*PANES, AlertDetailPane, RunPane, TimelinePane)]
+    models = [make() for make in (*PANES, AlertDetailPane, RunPane, TimelinePane)]
+    return models + gpu_panes(models, _setting(config, "energy"))
 
 
 def _show(

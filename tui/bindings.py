@@ -39,6 +39,13 @@ COMMON: tuple[Action, ...] = (
         for i, (key, name) in enumerate(zip(PANE_KEYS, PANE_NAMES, strict=True), 1)
     ),
     _a("view.dashboard", "D", "dashboard", "The whole node on one screen."),
+    _a(
+        "view.gpu",
+        "G",
+        "GPUs",
+        "All GPUs, their processes and energy; enter: one in detail.",
+        True,
+    ),
     _a("view.alerts", "A", "alerts", "All alerts, with the diagnosis of the selected one.", True),
     _a("view.runs", "R", "runs", "The training view: curves and figures of a run.", True),
     _a("view.processes", "P", "processes", "The process table over the whole screen."),

@@ -12,7 +12,7 @@ from dctop.tui.sources import is_live, is_replay, recorder_status
 from dctop.tui.state import UiState
 from dctop.tui.views import replaybar
 
-_VIEWS = {"dashboard": "", "alerts": "ALERTS", "runs": "RUNS", "processes": "PROCESSES"}
+_VIEWS = {"dashboard": "", "gpu": "GPUS", "alerts": "ALERTS", "runs": "RUNS", "processes": "PROCESSES"}
 
 
 def head_of(source: Source, state: UiState, stalled_s: float, readonly: bool) -> bars.Head:

@@ -79,6 +79,13 @@ class StopRun(Intent):
 
 
 @dataclass(frozen=True, slots=True)
+class ShowGpu(Intent):
+    """Open the detail of a GPU."""
+
+    uuid: str
+
+
+@dataclass(frozen=True, slots=True)
 class CopyText(Intent):
     text: str
 

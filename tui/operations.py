@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dctop.tui.dialogs.times import HINT, moment_ns, span_s
+from dctop.tui.panes.gpu_processes import GpuProcessesPane
 from dctop.tui.sources import is_live, is_replay
 from dctop.tui.state import ViewName
 from dctop.tui.theme import THEMES
@@ -30,6 +31,7 @@ class Operations:
             "app.quit": self.quit, "app.escape": self.escape, "app.zoom": self.zoom, "app.enter": self.zoom,
             "focus.next": lambda: app.node.focus_step(1), "focus.previous": lambda: app.node.focus_step(-1),
             "view.dashboard": lambda: self.view("dashboard"), "view.alerts": lambda: self.view("alerts"),
+            "view.gpu": lambda: self.view("gpu"),
             "view.runs": lambda: self.view("runs"), "view.processes": lambda: self.view("processes"),
             "app.goto": self.goto, "mark.now": lambda: self.mark(""), "mark.note": self.mark_note,
             "app.redraw": self.redraw, "app.suspend": self.suspend, "theme.next": self.next_theme,
@@ -61,12 +63,20 @@ class Operations:
         node, s = self.app.node, self.app.state
         s.view = "dashboard" if s.view == name else name
         s.zoomed = False
-        wanted = {"alerts": "alerts", "processes": "processes"}.get(s.view)
+        self.gpu_detail(False)
+        wanted = {"alerts": "alerts", "processes": "processes", "gpu": "gpu"}.get(s.view)
         if s.view == "runs":
             wanted = next(iter(node.run_keys()), None)
         if wanted in node.panes:
             node.focus_pane(wanted)
         node.relayout()
+
+    def gpu_detail(self, on: bool) -> None:
+        """Whether the GPU view shows one GPU; its processes are then that one's."""
+        self.app.state.gpu_detail = on
+        processes = self.app.node.panes.get("gpu-processes")
+        if processes is not None and isinstance(processes.model, GpuProcessesPane):
+            processes.model.all = not on
 
     def zoom(self) -> None:
         self.app.state.zoomed = not self.app.state.zoomed
@@ -96,6 +106,10 @@ class Operations:
             self.zoom()
         elif is_live(source) and (source.back or s.paused_at is not None):
             self.look_to(0)
+        elif s.view == "gpu" and s.gpu_detail:
+            self.gpu_detail(False)
+            self.app.node.focus_pane("gpu")
+            self.app.node.relayout()
         elif s.view != "dashboard":
             self.view("dashboard")
         else:

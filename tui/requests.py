@@ -8,6 +8,7 @@ from dctop.tui import intents as i
 from dctop.tui.dialogs.base import LineEdit
 from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.alerts import AlertsPane
+from dctop.tui.panes.gpu import GpuPane
 from dctop.tui.panes.training import TrainingPane
 from dctop.tui.sources import is_live
 from dctop.tui.state import Filtering
@@ -46,6 +47,8 @@ class Requests:
                 self.show_alert(alert_id)
             case i.ShowRun(run_id):
                 self.show_run(run_id)
+            case i.ShowGpu(uuid):
+                self.show_gpu(uuid)
             case i.StopRun(run_id):
                 self.stop_run(run_id)
             case i.CopyText(text):
@@ -74,6 +77,17 @@ class Requests:
 
         items = [Item(column, label) for column, label in options]
         self.app.node.open(ListDialog("sort by", items, choose, current))
+
+    def show_gpu(self, uuid: str) -> None:
+        """One GPU in detail; escape leads back to all of them."""
+        node, s = self.app.node, self.app.state
+        model = node.panes["gpu"].model
+        if isinstance(model, GpuPane):
+            model.book.chosen = uuid
+        s.view, s.zoomed = "gpu", False
+        self.app.operations.gpu_detail(True)
+        node.focus_pane("gpu-facts")
+        node.relayout()
 
     # -- processes ----------------------------------------------------------------------------------
 

@@ -26,11 +26,12 @@ from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.alerts import AlertsPane, Watch
 from dctop.tui.panes.base import PaneModel, View
 from dctop.tui.panes.timeline import TimelinePane, TimelineState
-from dctop.tui.sources import gpu_count, is_live, is_replay
+from dctop.tui.sources import gpu_count, gpu_devices, is_live, is_replay
 from dctop.tui.state import Filtering, UiState
 from dctop.tui.theme import Paint
 from dctop.tui.views import alerts as alerts_view
 from dctop.tui.views import dashboard, replaybar, runs
+from dctop.tui.views import gpu as gpu_view
 from dctop.tui.views.place import RIBBON_H, TOO_SMALL_H, TOO_SMALL_W, Box, size_class
 
 if TYPE_CHECKING:
@@ -185,6 +186,10 @@ class NodeScreen(FastScreen):
                 if set(boxes) <= self.panes.keys()
                 else {"alerts": body}
             )
+        if s.view == "gpu" and "gpu" in self.panes:
+            self._gpus = gpu_devices(self.source)
+            make = gpu_view.detail if s.gpu_detail else gpu_view.overview
+            return {k: b for k, b in make(body, self._gpus).items() if k in self.panes}
         if s.view == "runs":
             return runs.layout(body, self.run_keys())
         shown = [k for k in dashboard.PANE_KEYS if k in self.panes and k not in s.hidden]
@@ -221,8 +226,9 @@ class NodeScreen(FastScreen):
         self._views.clear()
         w = self.size.width
         ribbon = self._ribbon(w)
-        grid = self.state.view == "dashboard" and not self.state.zoomed
-        if (ribbon is None) != (self._ribbon_row is None) or (grid and gpu_count(self.source) != self._gpus):
+        count = {"dashboard": gpu_count, "gpu": gpu_devices}.get(self.state.view)
+        moved = count is not None and not self.state.zoomed and count(self.source) != self._gpus
+        if (ribbon is None) != (self._ribbon_row is None) or moved:
             self.relayout()
         self._ribbon_row = ribbon
         if panes:
@@ -484,6 +490,9 @@ class NodeScreen(FastScreen):
         if key == "alerts" and "alert-detail" in self.visible_panes:
             self._link_alerts()
             self.redraw_pane("alert-detail")
+        if key.startswith("gpu"):  # they show the same selection
+            for other in [k for k in self.visible_panes if k.startswith("gpu") and k != key]:
+                self.redraw_pane(other)
         if intent is not None:
             self.commander.intend(key, intent)
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
+from dctop.engine.metrics.gpulog import Energy
 from dctop.engine.metrics.source import Source
+from dctop.probes.base import KernelEvent
 
 
 class EventLike(Protocol):
@@ -96,8 +98,26 @@ def gpu_count(source: Source) -> int:
     return int(count) if count is not None and count > 0 else 0
 
 
+def gpu_devices(source: Source) -> int:
+    """GPUs and MIG devices, as many as have a row."""
+    snap = source.snapshot()
+    return 0 if snap is None else len(snap.labels.get("gpu.name", ()))
+
+
 def recorder_status(source: Source) -> Any | None:
     """state, path, size_bytes, bytes_per_hour, lost_frames, error; None where nothing is recorded."""
     recorder = getattr(source, "recorder", None)
     status = None if recorder is None else getattr(recorder, "status", None)
     return status() if callable(status) else status
+
+
+def gpu_energy(source: Source, uuid: str) -> Energy | None:
+    """What a GPU used since the source's beginning; None where the source does not know."""
+    ask = getattr(source, "gpu_energy", None)
+    return None if ask is None else ask(uuid)
+
+
+def gpu_events(source: Source) -> Sequence[KernelEvent]:
+    """Xids and the like up to the moment looked at, oldest first."""
+    ask = getattr(source, "gpu_events", None)
+    return () if ask is None else ask()

@@ -10,7 +10,7 @@ from typing import Literal
 
 from dctop.tui.dialogs.base import LineEdit
 
-ViewName = Literal["dashboard", "alerts", "runs", "processes"]
+ViewName = Literal["dashboard", "gpu", "alerts", "runs", "processes"]
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 NOTICE_S = {"information": 4.0, "warning": 7.0, "error": 12.0}
 
@@ -29,6 +29,8 @@ class UiState:
     view: ViewName = "dashboard"
     focus: str = "processes"
     zoomed: bool = False
+    gpu_detail: bool = False
+    """The GPU view shows one GPU instead of all."""
     hidden: set[str] = field(default_factory=set)
     wanted: list[str] = field(default_factory=list)
     """Panes asked for by their digit: they go before the others where room is short."""

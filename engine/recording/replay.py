@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Literal
 
 from dctop.engine.metrics.builder import SnapshotBuilder
+from dctop.engine.metrics.gpulog import Energy, about_gpus
 from dctop.engine.metrics.history import NAN, History
 from dctop.engine.metrics.model import Frame, Snapshot
+from dctop.engine.recording.plain import load
 from dctop.engine.recording.reader import GAP_INTERVALS, RecEvent, Recording, open_recording
-from dctop.engine.recording.schema import RecordingError
+from dctop.engine.recording.schema import Damaged, RecordingError
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
-from dctop.probes.base import Value, series
+from dctop.probes.base import KernelEvent, Value, series
 
 MIN_WINDOW = 120
 """Ticks before the cursor that are loaded before anybody asked for more (then: as many as were asked for)."""
@@ -31,6 +33,8 @@ BAND = 60
 _ROWS = 512
 """Up to so many ticks are kept as they were derived, and a series is made of them when it is asked for; more
 go into rings, which take a tenth of the memory."""
+ESTIMATED = 900
+"""Ticks of power from which energy is estimated where there is no counter."""
 NEAR = 120
 """A seek forward by up to this many frames goes on from where it is."""
 
@@ -83,6 +87,15 @@ def _number(value: Value) -> float:
     return NAN if value is None or isinstance(value, str) else value
 
 
+def _kernel_event(e: RecEvent) -> KernelEvent:
+    try:
+        body = load(e.body)
+    except Damaged:
+        body = None
+    fields = {str(k): str(v) for k, v in body.items()} if isinstance(body, dict) else {}
+    return KernelEvent(e.seq, e.t0, e.rule or "other", e.title, fields)
+
+
 class ReplaySource:
     """A `Source` with a cursor. Owned by one thread. The recording stays open until `close`.
 
@@ -112,6 +125,7 @@ class ReplaySource:
         self._runs: tuple[int, list[RunState]] = (-1, [])
         self._gaps: list[tuple[int, int]] | None = None
         self._visited: RecEvent | None = None
+        self._energy0: dict[str, tuple[float, int] | None] = {}
         span = recording.seq_range
         if span is not None:
             self.seek_seq(span[0])
@@ -153,6 +167,42 @@ class ReplaySource:
         if self._runs[0] != seq:
             self._runs = (seq, self.recording.runs_at_seq(seq))
         return self._runs[1]
+
+    def gpu_energy(self, uuid: str) -> Energy | None:
+        """Used by a GPU from the recording's beginning up to the cursor (after a reset of its counter: from
+        that on); from its power where it has no counter."""
+        frame = self.frame
+        if frame is None:
+            return None
+        key = series("gpu.energy_mj", gpu=uuid)
+        if uuid not in self._energy0:
+            self._energy0[uuid] = self._first_of(key)
+        first, now = self._energy0[uuid], frame.value(key)
+        if first is not None:
+            if not isinstance(now, (int, float)):
+                return None
+            return Energy(max(0.0, now - first[0] if now >= first[0] else now) / 1000.0, first[1], False)
+        values = self.window(series("gpu.power_w", gpu=uuid), ESTIMATED)
+        known = [v for v in values if v == v]
+        since = max(self.t0_ns, frame.wall_ns - int(ESTIMATED * self.interval_s * 1e9))
+        return Energy(sum(known) * self.interval_s, since, True) if known else None
+
+    def _first_of(self, key: str) -> tuple[float, int] | None:
+        """The first value of a raw counter near the recording's beginning, and its wall time."""
+        span = self.recording.seq_range
+        if span is None:
+            return None
+        for frame in self.recording.frames(span[0], span[0] + WARM_UP, procs_from=1 << 62):
+            value = frame.value(key)
+            if isinstance(value, (int, float)):
+                return float(value), frame.wall_ns
+        return None
+
+    def gpu_events(self) -> Sequence[KernelEvent]:
+        """Xids and the like up to the cursor, oldest first."""
+        at = self.position_ns
+        found = (_kernel_event(e) for e in self.recording.events("kernel") if e.t0 <= at)
+        return [e for e in found if about_gpus(e)]
 
     # -- the cursor ---------------------------------------------------------------------------------
 

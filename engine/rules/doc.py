@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 
 from dctop.engine.rules.base import PROBLEMS, RESOURCES, Rule
-from dctop.engine.rules.kernel import XIDS
 from dctop.engine.rules.registry import make_rules
 from dctop.engine.rules.suppress import ROOTS
 from dctop.engine.rules.texts import catalogue, with_thresholds
+from dctop.engine.rules.xids import XIDS
 
 INTRO = """# Rules
 

@@ -1,9 +1,9 @@
-"""What the kernel says: GPU Xids, hung tasks, lock-ups, machine checks, I/O errors; and the node's clock."""
+"""What the kernel says: hung tasks, lock-ups, machine checks, I/O errors; and the node's clock."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -24,102 +24,6 @@ from dctop.engine.rules.base import (
 )
 from dctop.engine.rules.window import Trail, Window
 from dctop.probes.base import KernelEvent
-
-
-class Xid(NamedTuple):
-    """What NVIDIA's catalogue says of a code. `action`: reset | reboot | restart | note | unknown."""
-
-    name: str
-    action: str
-
-
-XIDS: dict[int, Xid] = {
-    13: Xid("Graphics engine exception", "restart"),
-    31: Xid("GPU memory page fault", "restart"),
-    32: Xid("Invalid or corrupted push buffer stream", "restart"),
-    39: Xid("Copy engine exception (CE0)", "restart"),
-    40: Xid("Copy engine exception (CE1)", "restart"),
-    41: Xid("Copy engine exception (CE2)", "restart"),
-    43: Xid("GPU stopped processing (channel reset)", "note"),
-    45: Xid("Preemptive clean-up, due to previous errors", "note"),
-    46: Xid("GPU stopped processing", "reset"),
-    48: Xid("Double-bit ECC error", "reset"),
-    62: Xid("Internal micro-controller halt", "reset"),
-    63: Xid("Row remapping or page retirement recorded", "note"),
-    64: Xid("Row remapping or page retirement failed", "reset"),
-    69: Xid("Graphics engine class error", "restart"),
-    74: Xid("NVLink error", "reset"),
-    79: Xid("GPU has fallen off the bus", "reboot"),
-    92: Xid("High rate of single-bit ECC errors", "note"),
-    94: Xid("Contained memory error", "restart"),
-    95: Xid("Uncontained memory error", "reset"),
-    109: Xid("Context switch timeout", "reset"),
-    110: Xid("Security fault", "reset"),
-    119: Xid("GSP RPC timeout", "reset"),
-    120: Xid("GSP error", "reset"),
-    136: Xid("Link training failed", "reset"),
-    140: Xid("Unrecovered ECC error", "reset"),
-    143: Xid("GPU initialisation failed", "reset"),
-    154: Xid("GPU recovery action changed", "note"),
-    155: Xid("NVLink: software-defined error", "reset"),
-    156: Xid("Resource retirement event", "reset"),
-    158: Xid("GPU fatal timeout", "reset"),
-}
-"""Codes that matter (RULES.md 1.7: NVIDIA's catalogue as generated into GPUd)."""
-_LEVEL = {"reset": CRITICAL, "reboot": CRITICAL, "restart": WARNING, "note": INFO, "unknown": WARNING}
-
-
-class XidRule(NodeRule):
-    """`NVRM: Xid (PCI:...): N` of the kernel facility (a program's own line to /dev/kmsg has another and does
-    not count). What to do is NVIDIA's per code: reset the GPU, reboot, restart the application, nothing. 13
-    and 31 are mostly the program's fault; 45 follows another Xid; 63 alone is benign."""
-
-    id = "xid"
-    problem = "compute"
-    kind = "event"
-    severities = "iwc"
-    probes = ("kernel",)
-    always = True
-    source = "NVIDIA Xid catalogue (as generated into GPUd); kernel facility only"
-
-    def judge(self, w: Window) -> Outcome:
-        if w.raw("kernel.records") is None:
-            return Needs("series", "kernel.records")
-        out: list[Item] = []
-        for e in w.events:
-            if e.kind == "xid" or (e.kind == "other" and e.fields.get("about") in ("gpu-lost", "sxid")):
-                out.append(self._say(e))
-        return out
-
-    def _say(self, e: KernelEvent) -> Occurrence:
-        f = e.fields
-        about = f.get("about")
-        try:
-            code = 79 if about == "gpu-lost" else int(f.get("code", ""))
-        except ValueError:
-            code = 0
-        if about == "sxid":
-            found = Xid("NVSwitch error (SXid)", "reset" if f.get("severity") == "Fatal" else "unknown")
-        else:
-            found = XIDS.get(code, Xid("Not in the catalogue", "unknown"))
-        pci = f.get("pci", "?")
-        evidence = [
-            Ev("code", f"{code} {found.name}"),
-            Ev("pci", pci),
-            Ev("process", f"{f.get('task', '?')} ({f['pid']})" if "pid" in f else None),
-            Ev("action", found.action),
-            Ev("line", e.text[:300]),
-        ]
-        facts = {
-            "code": code,
-            "name": found.name,
-            "pci": pci,
-            "process": f.get("task") or f.get("pid") or "?",
-        }
-        details = Details(evidence, facts, [found.action, "diag"] if found.action != "note" else ["note"])
-        old = bool(f.get("old"))
-        return Occurrence(pci, _LEVEL[found.action], (e.seq, e.wall_ns), e.wall_ns, details, None, old)
-
 
 _KINDS = {"hung-task": "hung", "soft-lockup": "lockup", "mce": "mce", "io-error": "io"}
 
@@ -223,4 +127,4 @@ class ClockSkew(NodeRule):
         return Details(evidence, facts, ["chrony"], variant=variant)
 
 
-RULES: tuple[type[Rule], ...] = (XidRule, KernelHung, ClockSkew)
+RULES: tuple[type[Rule], ...] = (KernelHung, ClockSkew)

@@ -13,6 +13,8 @@ def rule_classes() -> tuple[type[Rule], ...]:
         convergence,
         curves,
         deaths,
+        gpu_events,
+        gpu_states,
         kernel,
         memory,
         network,
@@ -21,7 +23,10 @@ def rule_classes() -> tuple[type[Rule], ...]:
         throughput,
     )
 
-    modules = (deaths, memory, throughput, compute, convergence, curves, runhealth, storage, network, kernel)
+    modules = (
+        deaths, memory, throughput, compute, gpu_events, gpu_states, convergence, curves, runhealth, storage,
+        network, kernel,
+    )  # fmt: skip
     return tuple(rule for module in modules for rule in module.RULES)
 
 

@@ -21,7 +21,15 @@ CONVERGENCE = (
 )  # fmt: skip
 ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("xid", ("training-stalled", "worker-crashed", "worker-sigkilled", "oom-cuda")),
-    ("gpu-lost", ("gpu-*", "xid")),
+    ("gpu-lost", ("gpu-*", "xid", "ecc-*", "row-remap", "pcie-*", "nvlink", "training-stalled",
+                  "worker-crashed", "worker-sigkilled")),
+    ("ecc-uncorrectable", ("xid", "gpu-reset-required", "row-remap", "worker-crashed")),
+    ("xid", ("gpu-reset-required",)),
+    ("gpu-throttle-thermal", ("gpu-hot",)),
+    ("gpu-hw-slowdown", ("gpu-throttle-power", "throughput-regression", "gpu-underutilised")),
+    ("pcie-replay", ("pcie-degraded",)),
+    ("pcie-degraded", ("h2d-bound", "throughput-regression", "gpu-underutilised")),
+    ("nvlink", ("training-stalled", "throughput-regression", "gpu-underutilised")),
     ("oom-*", ("worker-crashed", "worker-sigkilled", "loader-worker-died", "psi-memory", "swap-thrash",
                "host-mem-low", "container-mem-near-limit")),
     ("loader-worker-died", ("worker-crashed",)),

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dctop.engine.metrics.model import Snapshot
 from dctop.tui.draw import units
-from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.glyphs import glyphs
-from dctop.tui.draw.graph import area_rows, samples, spark
-from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
+from dctop.tui.draw.rows import Row, S, Span, fit_row
 from dctop.tui.draw.text import wrap
+from dctop.tui.intents import Intent, ShowGpu
+from dctop.tui.keys import Action
+from dctop.tui.panes import gpu_rows
 from dctop.tui.panes.base import View
-from dctop.tui.panes.parts import (
-    DataPane,
-    Item,
-    instances,
-    items_row,
-    key_of,
-    message,
-    num,
-    outside,
-    state_style,
-)
+from dctop.tui.panes.gpu_data import Gpu, GpuBook
+from dctop.tui.panes.parts import DataPane, message, outside
 
 _WHY = {
     "no library": "The driver's library libnvidia-ml.so.1 was not found.",
@@ -31,6 +22,7 @@ _WHY = {
     "version mismatch": "The NVIDIA library and the loaded kernel driver have different versions.",
     "no device": "The driver is loaded, but it shows no device.",
     "no permission": "This user may not open the GPU's device files.",
+    "hung": "A call into the NVIDIA library does not come back; everything else goes on.",
     "error": "The NVIDIA library answered with an error.",
 }
 _DO = {
@@ -39,26 +31,11 @@ _DO = {
     "version mismatch": "Reboot, or unload and reload the nvidia modules: a driver upgrade is half done.",
     "no device": "Compare `lspci -d 10de:` with `nvidia-smi -L`; in a container pass the devices in.",
     "no permission": "Check `ls -l /dev/nvidia*` and your groups, or the container's devices.",
+    "hung": "Read `dmesg | grep -i -e nvrm -e xid`; a driver that hangs mostly needs a reboot.",
     "error": "`dctop doctor` shows the full message; `nvidia-smi` should say the same.",
 }
 _REST = "Everything else works without one: training on the CPU, alerts, recording, replay."
-
-
-@dataclass(frozen=True, slots=True)
-class _Gpu:
-    """Values of one GPU at this tick."""
-
-    uuid: str
-    index: str
-    name: str
-    util: float | None
-    used: float | None
-    total: float | None
-    mem_pct: float | None
-    temp: float | None
-    power: float | None
-    limit: float | None
-    clock: float | None
+MOST_BLOCKS = 4
 
 
 class GpuPane(DataPane):
@@ -66,132 +43,112 @@ class GpuPane(DataPane):
     name = "GPU"
     probes = ("gpu",)
     metrics = (
-        "gpu.status", "gpu.util_pct", "gpu.mem_used_bytes", "gpu.mem_used_pct", "gpu.power_w",
-        "gpu.power_limit_w", "gpu.temp_c", "gpu.sm_clock_mhz",
+        "gpu.status", "gpu.state", "gpu.util_pct", "gpu.sm_active_pct", "gpu.tensor_active_pct",
+        "gpu.mem_used_bytes", "gpu.mem_used_pct", "gpu.power_w", "gpu.power_limit_w", "gpu.temp_c",
+        "gpu.sm_clock_mhz", "gpu.throttle_mask", "gpu.recovery_action",
     )  # fmt: skip
-    about = (
-        "A row a GPU: utilisation, memory, temperature, power and the utilisation's history. Utilisation is "
-        "the share of time in which at least one kernel ran: 100 % may be a single busy multiprocessor, so "
-        "read it together with the power draw. High memory is not a fault (frameworks keep what they "
-        "allocated); a long way below the power limit at 100 % utilisation is a hint of small kernels. GPUs "
-        "are known by UUID: their number may change after a reboot or a lost card."
+    actions = (
+        Action("gpu.show", ("enter",), "detail", "The selected GPU in detail: history, health, processes."),
+        Action("gpu.sort", ("s", "f6"), "sort", "Sort by trouble, or in the driver's order again."),
+        Action("gpu.down", ("down",), "down", "Select the next GPU.", footer=False),
+        Action("gpu.up", ("up",), "up", "Select the GPU before.", footer=False),
+        Action("gpu.page_down", ("pagedown",), "page down", "A page down.", footer=False),
+        Action("gpu.page_up", ("pageup",), "page up", "A page up.", footer=False),
+        Action("gpu.home", ("home",), "first", "The first GPU.", footer=False),
+        Action("gpu.end", ("end",), "last", "The last GPU.", footer=False),
     )
+    about = (
+        "A row a GPU: utilisation, SM and tensor activity, memory, temperature, power and the utilisation's "
+        "history. Utilisation is the share of time in which at least one kernel ran: 100 % may be a single "
+        "busy multiprocessor, so SM activity (how many of them worked) stands beside it; where the device "
+        "cannot say, a dash does. High memory is not a fault (frameworks keep what they allocated). The mark "
+        "at the end says what holds a GPU back: power cap (a note), thermal, hw slow, brake, or its worst "
+        "alert. A GPU that is lost keeps its row with its last values dimmed. A dash: not supported by this "
+        "device; a question mark: could not be read. GPUs are known by UUID: their number may change after a "
+        "reboot or a lost card. G opens the view of all GPUs, enter the selected one."
+    )
+
+    def __init__(self, book: GpuBook | None = None) -> None:
+        self.book = book or GpuBook()
+        self._top = 0
+        self._page = 1
+        self._each = 1
+        """Rows a device takes."""
+        self._head = 0
+        """Rows above the first one."""
+        self._shown: list[Gpu] = []
 
     def title(self, view: View, w: int) -> tuple[Sequence[Span], Sequence[Span]]:
         snap = view.snap
         left: list[Span] = [(self.name, S.TITLE)]
         if snap is None:
             return left, ()
-        gpus = self._gpus(view, snap)
+        gpus = self.book.whole(view)
         if not gpus:
             return left, self.right(view, outside(snap.text("gpu.status"), view.look, "none"), S.DIM)
-        left.append((f" {glyphs(view.look).times}{len(gpus)}", S.TITLE))
-        if w >= 50:
-            left.append(("  util  mem  temp  power", S.DIM))
-        power = [g.power for g in gpus if g.power is not None]
-        busy = [g.util for g in gpus if g.util is not None]
+        g = glyphs(view.look)
+        left.append((f" {g.times}{len(gpus)}", S.TITLE))
+        lost = sum(x.gone for x in gpus)
+        if lost:
+            left.append((f" {g.critical} {lost} lost", S.CRIT))
+        if self.book.by_trouble:
+            left.append((f" trouble{g.descending}", S.DIM))
+        elif w >= 50 and not lost:
+            left.append(("  util  sm  mem  temp  power", S.DIM))
+        power = [p for x in gpus if (p := x.num("power_w")) is not None]
+        busy = [u for x in gpus if (u := x.num("util_pct")) is not None]
         text = units.pct(sum(busy) / len(busy), 0) if busy else "-"
+        active = [a for x in gpus if (a := x.num("sm_active_pct")) is not None]
+        if active and w >= 40:
+            text += f" sm {units.pct(sum(active) / len(active), 0)}"
         if power:
             text += f"  {units.watts(sum(power), 0)}"
         return left, self.right(view, text)
 
     def draw(self, view: View, snap: Snapshot, w: int, h: int) -> list[Row]:
-        gpus = self._gpus(view, snap)
+        whole, gpus = self.book.whole(view), self.book.gpus(view)
         if not gpus:
+            self._shown = []
             return self._none(view, snap, w, h)
-        each = h // len(gpus)
-        if len(gpus) <= 4 and each >= 2:
-            rows: list[Row] = []
-            for g in gpus:
-                rows += self._block(view, g, w, min(each, 8))
-            return rows
+        each = h // max(1, len(whole))
+        chosen = S.SELECT if view.focused else S.SELECT_DIM
+        if len(gpus) <= MOST_BLOCKS and each >= 2:
+            return self._blocks(view, gpus, w, h, each, chosen)
         if len(gpus) > h:
-            shown = [self._row(view, g, w) for g in gpus[: h - 1]]
-            more = f"+{len(gpus) - len(shown)} more: zoom with e"
-            return [*shown, fit_row(((more, S.DIM),), w)]
-        return [self._row(view, g, w) for g in gpus]
+            gpus = whole
+        self._each, self._head = 1, int(len(gpus) < h and h >= 4)
+        c = gpu_rows.columns(
+            w, max(len(x.label) + (x.parent is not None) for x in gpus), any(x.mark for x in gpus)
+        )
+        room = h - self._head
+        over = len(gpus) > room
+        self._page = max(1, room - over)
+        self._scroll_to(gpus)
+        self._shown = gpus[self._top : self._top + self._page]
+        rows = [gpu_rows.heading(c, w, view.look)] if self._head else []
+        for x in self._shown:
+            row = gpu_rows.row(view, x, c, w)
+            rows += gpu_rows.picked([row], chosen) if x.uuid == self.book.chosen else [row]
+        if over and room > 1:
+            more = f"+{len(gpus) - len(self._shown)} more: arrows, or G for all"
+            rows.append(fit_row(((more, S.DIM),), w))
+        return rows
 
-    def __init__(self) -> None:
-        self._read: tuple[Snapshot | None, list[_Gpu]] = (None, [])
-        """Snapshot and what was read from it: title and body need the same."""
+    def _blocks(self, view: View, gpus: list[Gpu], w: int, h: int, each: int, chosen: S) -> list[Row]:
+        self._each, self._head, self._top, self._page, self._shown = h // len(gpus), 0, 0, len(gpus), gpus
+        rows: list[Row] = []
+        for x in gpus:
+            made = gpu_rows.block(view, x, w, min(self._each, 12))
+            if x.uuid == self.book.chosen:
+                made[:1] = gpu_rows.picked(made[:1], chosen)
+            rows += made + [fit_row((), w)] * (self._each - len(made))
+        return rows
 
-    def _gpus(self, view: View, snap: Snapshot) -> list[_Gpu]:
-        if self._read[0] is not snap:
-            self._read = (snap, self._fresh(view, snap))
-        return self._read[1]
-
-    def _fresh(self, view: View, snap: Snapshot) -> list[_Gpu]:
-        def n(metric: str, uuid: str) -> float | None:
-            return num(snap, key_of(metric, "gpu", uuid))
-
-        out: list[_Gpu] = []
-        for i, uuid in enumerate(instances(snap, "gpu.name", "gpu.util_pct", "gpu.mem_total_bytes")):
-            index = n("gpu.index", uuid)
-            out.append(
-                _Gpu(
-                    uuid,
-                    str(i) if index is None else f"{index:.0f}",
-                    outside(snap.text(key_of("gpu.name", "gpu", uuid)), view.look, "GPU").removeprefix(
-                        "NVIDIA "
-                    ),
-                    n("gpu.util_pct", uuid),
-                    n("gpu.mem_used_bytes", uuid),
-                    n("gpu.mem_total_bytes", uuid),
-                    n("gpu.mem_used_pct", uuid),
-                    n("gpu.temp_c", uuid),
-                    n("gpu.power_w", uuid),
-                    n("gpu.power_limit_w", uuid),
-                    n("gpu.sm_clock_mhz", uuid),
-                )
-            )
-        out.sort(key=lambda g: (len(g.index), g.index))
-        return out
-
-    def _row(self, view: View, g: _Gpu, w: int) -> Row:
-        """`0 ███████▌  94% ███████▏ 72.0G 67° 648W ▇█▇██▇▆`, bars shrink first, then the history goes."""
-        look = view.look
-        rest = w - (len(g.index) + 1) - 5 - 7 - 5 - 6
-        size = 8 if rest >= 30 else max(0, min(8, rest // 2 - 1))
-        if rest >= 70:
-            size = 12
-        history = rest - 2 * (size + 1) - 1
-        spans: list[Span] = [(g.index + " ", S.DIM)]
-        spans += bar_spans(g.util, size, look, S.GRAPH)
-        spans.append((units.pct(g.util, 5) + " ", S.VALUE))
-        spans += bar_spans(g.mem_pct, size, look, S.GRAPH_3)
-        spans.append((units.size(g.used, 6) + " ", state_style(g.mem_pct, 92, 97)))
-        spans.append(self._temp(view, g))
-        spans.append((units.watts(g.power, 6) + " ", S.TEXT))
-        if history >= 4:
-            values = view.source.window(key_of("gpu.util_pct", "gpu", g.uuid), min(history, 60))
-            spans.append((spark(values, min(history, 60), look), S.GRAPH))
-        return fit_row(spans, w)
-
-    def _temp(self, view: View, g: _Gpu) -> Span:
-        t = g.temp
-        text = "-" if t is None else f"{t:.0f}{glyphs(view.look).degree}"
-        style = S.TEXT if t is None or t < 85 else S.CRIT if t >= 95 else S.WARN
-        return text.rjust(4), style
-
-    def _block(self, view: View, g: _Gpu, w: int, h: int) -> list[Row]:
-        """A line of facts above a graph of the utilisation."""
-        total = units.size(g.total, 0)
-        room = w - len(g.index) - 58
-        name = fit(g.name, min(room, 22), "<", view.look.ellipsis) if room >= 6 else ""
-        facts: list[Item] = [
-            ((g.index + " ", S.VALUE), (name, S.DIM), (units.pct(g.util, 5 if name else 4), S.VALUE)),
-            (
-                ("mem ", S.DIM),
-                (f"{units.size(g.used)}/{total:>4}", state_style(g.mem_pct, 92, 97)),
-                (units.pct(g.mem_pct, 5), S.DIM),
-            ),
-            (self._temp(view, g),),
-            ((units.watts(g.power), S.TEXT), (f"/{units.watts(g.limit, 0)}", S.DIM)),
-            ((f"{units.fixed(g.clock, 0, 4)} MHz", S.DIM),),
-        ]
-        rows = [items_row(facts, w)]
-        values = view.source.window(key_of("gpu.util_pct", "gpu", g.uuid), samples(view.look, w))
-        return rows + area_rows(values, w, h - 1, view.look)
+    def _scroll_to(self, gpus: list[Gpu]) -> None:
+        at = next((i for i, x in enumerate(gpus) if x.uuid == self.book.chosen), None)
+        if at is not None:
+            self._top = at if at < self._top else max(self._top, at - self._page + 1)
+        self._top = max(0, min(self._top, len(gpus) - self._page))
 
     def _none(self, view: View, snap: Snapshot, w: int, h: int) -> list[Row]:
         status = snap.text("gpu.status")
@@ -215,3 +172,39 @@ class GpuPane(DataPane):
         while len(lines) > 1 and sum(len(wrap(text, max(1, w - 2))) for text in lines) > h:
             lines.pop()
         return message(lines, w, h, head=S.TEXT)
+
+    # -- keys -----------------------------------------------------------------------------------------
+
+    def act(self, action_id: str, view: View) -> Intent | None:
+        what = action_id.removeprefix("gpu.")
+        book = self.book
+        if what == "sort":
+            book.by_trouble = not book.by_trouble
+            return None
+        current = book.current(view)
+        if what == "show":
+            return None if current is None else ShowGpu(current.uuid)
+        many = 1 << 20
+        steps = {
+            "down": 1,
+            "up": -1,
+            "page_down": self._page,
+            "page_up": -self._page,
+            "home": -many,
+            "end": many,
+        }
+        if what in ("home", "end") and current is not None:
+            book.chosen = book.chosen or current.uuid
+        book.step(view, steps.get(what, 0))
+        return None
+
+    def scroll(self, rows: int) -> bool:
+        return False
+
+    def click(self, x: int, y: int, view: View, double: bool = False) -> Intent | None:
+        at = (y - self._head) // max(1, self._each)
+        if y >= self._head and 0 <= at < len(self._shown):
+            self.book.chosen = self._shown[at].uuid
+            if double:
+                return ShowGpu(self._shown[at].uuid)
+        return None

@@ -27,21 +27,6 @@ RULES: dict[str, RuleText] = {
         condition="STATE: steal > {warn_pct} % over {window_s} s; clear below {clear_pct} %.",
         traps="Short peaks: the window is 20 minutes.",
     ),
-    "xid": RuleText(
-        title="GPU {pci}: Xid {code}, {name}",
-        why="The NVIDIA driver reported Xid {code} ({name}) on GPU {pci}.",
-        evidence={"code": "Code", "pci": "PCI address", "process": "Process", "action": "Action", "line": "Kernel line"},
-        remedies={
-            "reset": R("Stop what uses the GPU, then reset it", "Xid {code}", "the GPU works again; if not, reboot the node", "nvidia-smi --gpu-reset -i <gpu>"),
-            "reboot": R("Drain the node and reboot; if it comes back, reseat or replace the card", "Xid {code}", "the GPU is seen again"),
-            "restart": R("Restart the application; repeated, look at its code", "process {process}", "the GPU itself is well"),
-            "note": R("Nothing by itself: look at what came before it", "Xid {code}", None),
-            "unknown": R("Look the code up in NVIDIA's Xid catalogue", "Xid {code}", None),
-            "diag": R("Then test the GPU", "level 2, about 2 minutes", "says whether the hardware is well", "dcgmi diag -r 2"),
-        },
-        condition="EVENT: `NVRM: Xid` of the kernel facility. Reset, reboot: critical; restart the application: warning; others: a note.",
-        traps="13 and 31 are mostly the program's fault; 45 follows another Xid; 63 alone is benign. What a program writes to /dev/kmsg does not count.",
-    ),
     "kernel-hung": RuleText(
         title="Kernel: {kind}",
         why="The kernel said: {line}",

@@ -27,21 +27,6 @@ RULES: dict[str, RuleText] = {
         condition="STATE：{window_s} 秒内 steal > {warn_pct} %；低于 {clear_pct} % 解除。",
         traps="短暂的峰值：窗口为 20 分钟。",
     ),
-    "xid": RuleText(
-        title="GPU {pci}：Xid {code}，{name}",
-        why="NVIDIA 驱动在 GPU {pci} 上报告 Xid {code}（{name}）。",
-        evidence={"code": "代码", "pci": "PCI 地址", "process": "进程", "action": "处理", "line": "内核行"},
-        remedies={
-            "reset": R("停止使用该 GPU 的进程，然后重置", "Xid {code}", "GPU 恢复工作；否则重启节点", "nvidia-smi --gpu-reset -i <gpu>"),
-            "reboot": R("腾空节点并重启；若重现，重新插拔或更换该卡", "Xid {code}", "重新识别到 GPU"),
-            "restart": R("重启应用；若反复出现，检查其代码", "进程 {process}", "GPU 本身无恙"),
-            "note": R("本身无需处理：查看它之前发生了什么", "Xid {code}", None),
-            "unknown": R("在 NVIDIA 的 Xid 目录中查此代码", "Xid {code}", None),
-            "diag": R("然后测试 GPU", "级别 2，约 2 分钟", "判断硬件是否正常", "dcgmi diag -r 2"),
-        },
-        condition="EVENT：内核设施的 `NVRM: Xid`。重置、重启：严重；重启应用：警告；其他：提示。",
-        traps="13 和 31 多为程序之过；45 跟随另一个 Xid；单独的 63 无害。程序写入 /dev/kmsg 的不算。",
-    ),
     "kernel-hung": RuleText(
         title="内核：{kind}",
         why="内核说：{line}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dctop.engine.rules.kernel import XIDS
+from dctop.engine.rules.xids import XIDS
 from tests.engine.rules.scene import Scene, values
 
 ETH = "{nic=eth0}"

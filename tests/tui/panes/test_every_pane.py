@@ -21,12 +21,13 @@ from dctop.tui.draw.rows import S, row_width
 from dctop.tui.panes import PANES
 from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.base import PaneModel
+from dctop.tui.panes.gpu_view import GPU_PANES
 from dctop.tui.panes.processes import ProcessPane
 from dctop.tui.panes.run_view import RunPane
 from dctop.tui.panes.timeline import TimelinePane, TimelineState
 from tests.fakes.screen import T0, FakeSource, Node, check, make_alert, make_process, make_run, view_of
 
-ALL: tuple[type[PaneModel], ...] = (*PANES, AlertDetailPane, RunPane, TimelinePane)
+ALL: tuple[type[PaneModel], ...] = (*PANES, AlertDetailPane, RunPane, TimelinePane, *GPU_PANES)
 LOOKS = (
     Look(),
     Look(graph="block"),

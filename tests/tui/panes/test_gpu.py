@@ -16,13 +16,13 @@ def source(gpus: int, ticks: int = 60, **changes: object) -> FakeSource:
 
 def test_golden_eight_gpus_at_80x24() -> None:
     lines = as_lines(GpuPane().body(view_of(source(8)), 50, 8))
-    assert lines[3].startswith("3 ████▉···  61% ███████▎ 72.0G  67°  627W ▅▅▅▅▅▅")
+    assert lines[3].startswith("3 ███▋··  61%    – █████▍ 72.0G  67°  627W ▅▅▅▅▅▅")
     assert [line[0] for line in lines] == list("01234567")
 
 
 def test_few_gpus_get_a_graph_each() -> None:
     lines = as_lines(GpuPane().body(view_of(source(2)), 78, 8))
-    assert lines[0].startswith("0 H100 80GB HBM3") and "mem 72.0G/80.0G  90%" in lines[0]
+    assert lines[0].startswith("0 ") and "sm –  mem 72.0G/80.0G  90%" in lines[0]
     assert "600W/700W" in lines[0] and "1980 MHz" in lines[0]
     assert lines[4].startswith("1 ")
     assert "⣿" in lines[3]

@@ -1,0 +1,94 @@
+"""How GPU rules look at devices: names, what they support, which can be judged at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dctop.engine.rules.base import NOT_APPLICABLE, Needs, Outcome, size
+from dctop.engine.rules.window import Keys, Window
+
+gpu_key = Keys("gpu")
+LONG_S = 900.0
+"""How far back the last value of a lost device is looked for."""
+ALIVE = "ok"
+
+
+def devices(w: Window) -> tuple[str, ...]:
+    """UUIDs of the GPUs and MIG devices there are."""
+    return tuple(w.labels("gpu.name"))
+
+
+def whole(w: Window) -> Iterator[str]:
+    """GPUs without their MIG devices."""
+    return (g for g in devices(w) if not w.text(gpu_key("gpu.parent", g)))
+
+
+def alive(w: Window) -> Iterator[str]:
+    """Whole GPUs whose readings are of now."""
+    return (g for g in whole(w) if state(w, g) == ALIVE)
+
+
+def state(w: Window, gpu: str) -> str:
+    return w.text(gpu_key("gpu.state", gpu)) or ALIVE
+
+
+def has(w: Window, gpu: str, metric: str) -> bool:
+    """The device has such a series, read or not."""
+    key = gpu_key(metric, gpu)
+    return key in w.snap.values or any(key in s.values for s in w.frame.samples.values())
+
+
+def num(w: Window, gpu: str, metric: str) -> float | None:
+    return w.num(gpu_key(metric, gpu))
+
+
+def before(w: Window, gpu: str, metric: str) -> float | None:
+    """The last value that was read."""
+    values = w.last(gpu_key(metric, gpu), LONG_S)
+    return next((v for v in reversed(values) if v == v), None)
+
+
+def number(w: Window, gpu: str) -> str:
+    """The index people know it by; a part of its UUID where it has none."""
+    index = num(w, gpu, "gpu.index")
+    vendor = w.text(gpu_key("gpu.vendor", gpu))
+    text = gpu[:12] if index is None else f"{index:.0f}"
+    return text if vendor in (None, "nvidia") else f"{text} ({vendor})"
+
+
+def facts(w: Window, gpu: str) -> dict[str, object]:
+    """Fields every GPU text may use."""
+    return {
+        "gpu": number(w, gpu),
+        "name": w.text(gpu_key("gpu.name", gpu)) or "?",
+        "uuid": gpu,
+        "pci": w.text(gpu_key("gpu.pci", gpu)) or "?",
+    }
+
+
+def missing(w: Window, *metrics: str) -> Outcome | None:
+    """Why a rule that reads `metrics` cannot judge here: no GPU (nothing to judge), or none of them has the
+    series (unknown). None: it can."""
+    found = devices(w)
+    if not found:
+        status = w.text("gpu.status")
+        # A driver that does not answer is no proof that there is no GPU.
+        unknown = status in ("no driver", "version mismatch", "no permission", "hung", "error")
+        return Needs("series", metrics[0] if metrics else "gpu.state") if unknown else NOT_APPLICABLE
+    for metric in metrics:
+        if not any(has(w, g, metric) for g in found):
+            return Needs("series", metric)
+    return None
+
+
+def users(w: Window, gpu: str) -> str | None:
+    """`python (4242) 61.2 GiB, ...`: the processes on a device, most memory first."""
+    rows = [r for r in w.frame.gpu_processes if r.gpu == gpu]
+    rows.sort(key=lambda r: -(r.mem_bytes or 0))
+    own = w.text("gpu.pid_space") != "host"
+    parts = []
+    for r in rows[:4]:
+        p = w.process(r.pid) if own else None
+        name = f"{p.name} ({r.pid})" if p is not None else f"pid {r.pid}"
+        parts.append(name + ("" if r.mem_bytes is None else f" {size(r.mem_bytes)}"))
+    return ", ".join(parts) + (f" +{len(rows) - 4}" if len(rows) > 4 else "") or None
