@@ -66,7 +66,7 @@ def run_dashboard(
             source = _open_source(replay, at, interval_s, config, lang)
             if record is not None and replay is None:
                 source.start_recording(record)
-            state, models = UiState(hidden=hidden), pane_models()
+            state, models = UiState(hidden=hidden), pane_models(config)
             if replay is None and focus_run is None:
                 _first_numbers(out, source, models, state, look, theme)
             status, failure = _show(

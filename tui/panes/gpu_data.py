@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from dctop.engine.metrics.model import Snapshot
 from dctop.engine.metrics.source import Source
 from dctop.engine.rules.alert import Alert
-from dctop.probes.base import GpuProcess
 from dctop.probes.gpu_words import Reason, throttle_reasons
 from dctop.tui.draw import units
 from dctop.tui.draw.glyphs import glyphs
@@ -228,31 +227,3 @@ def remark(gpu: Gpu) -> str:
     return (
         "100 % may be one busy SM; SM activity is not supported here" if not gpu.has("sm_active_pct") else ""
     )
-
-
-class GpuUse:
-    """What the processes of a snapshot do on its GPUs: pid -> (memory, SM share), summed over devices."""
-
-    def __init__(self) -> None:
-        self._made: tuple[object, dict[int, tuple[int | None, float | None]]] = (None, {})
-
-    def of(self, snap: Snapshot) -> dict[int, tuple[int | None, float | None]]:
-        """Empty where the pids are not those of this node's /proc."""
-        rows = snap.frame.gpu_processes
-        if self._made[0] is not rows:
-            foreign = snap.text("gpu.pid_space") == "host"
-            self._made = (rows, {} if foreign else summed(rows))
-        return self._made[1]
-
-
-def summed(rows: Sequence[GpuProcess]) -> dict[int, tuple[int | None, float | None]]:
-    """pid -> (bytes of memory, % of one GPU's SM time) over all devices; None where none said anything."""
-    out: dict[int, tuple[int | None, float | None]] = {}
-    for r in rows:
-        mem, sm = out.get(r.pid, (None, None))
-        if r.mem_bytes is not None:
-            mem = (mem or 0) + r.mem_bytes
-        if r.sm_pct is not None:
-            sm = (sm or 0.0) + r.sm_pct
-        out[r.pid] = (mem, sm)
-    return out

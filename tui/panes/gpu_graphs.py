@@ -143,7 +143,11 @@ class GpuGraphsPane(GpuSubPane):
         top = lane.top if isinstance(lane.top, float) else None
         if isinstance(lane.top, str):
             top = gpu.num(lane.top)
-        drawn = top if top and top > 0 else top_of([v for v in (*values, *(below or ())) if v == v], 1.0)
+        drawn = (
+            top
+            if top is not None and top > 1e-6
+            else top_of([v for v in (*values, *(below or ())) if v == v], 1.0)
+        )
         now = gpu.num(lane.metric)
         text = lane.show(now) if now is not None else gpu.none(lane.metric, look)
         if lane.second is not None:

@@ -47,7 +47,8 @@ _COLUMNS: dict[str, Column] = {
     for c in (
         Column("pid", "PID", 7),
         Column("user", "USER", 9, "<", 5),
-        Column("gpu", "GPU", 5, ">", 3),
+        Column("gpu", "GMEM", 5, ">", 3),
+        Column("sm", "SM%", 4, ">", 4),
         Column("cpu", "CPU%", 5),
         Column("mem", "MEM%", 4, ">", 7),
         Column("rss", "RSS", 5, ">", 1),
@@ -60,7 +61,15 @@ _COLUMNS: dict[str, Column] = {
         Column("name", "COMMAND", 14, "<", 0, flex=True),
     )
 }
-_SORT_OF_COLUMN = {"mem": "mem", "rss": "mem", "read": "io", "write": "io", "place": "name", "state": "cpu"}
+_SORT_OF_COLUMN = {
+    "sm": "gpu",
+    "mem": "mem",
+    "rss": "mem",
+    "read": "io",
+    "write": "io",
+    "place": "name",
+    "state": "cpu",
+}
 _MARKED = {"mem": "rss", "io": "read"}
 """Which column carries the sort mark where the key has another name."""
 _STATE_STYLE = {"D": S.WARN, "Z": S.CRIT, "X": S.CRIT, "T": S.INFO, "t": S.INFO}
@@ -111,7 +120,8 @@ class ProcessPane(DataPane):
         "every process that has them, so the sum can exceed what is used; MEM% is its share of the node. "
         "RD/s and WR/s are bytes that reached storage (another user's need root). S is the state: R running, "
         "S sleeping, D waiting for I/O and not to be killed, Z ended but not collected by its parent, T "
-        "stopped; D, Z and T are coloured. The selection stays on its process when the order changes. "
+        "stopped; D, Z and T are coloured. GMEM and SM% are device memory and SM time on all GPUs together. "
+        "The selection stays on its process when the order changes. "
         "Columns give way when the pane is narrow: zoom with e to see all."
     )
 
@@ -201,7 +211,7 @@ class ProcessPane(DataPane):
         return rows
 
     def _table(self, w: int) -> Layout:
-        skip = {"gpu"} if not self._gpu else set()
+        skip = {"gpu", "sm"} if not self._gpu else set()
         if not self._place:
             skip.add("place")
         if w < 100 and self.sort != "time":
@@ -252,6 +262,9 @@ class ProcessPane(DataPane):
                 cells.append(_flow(p.write_bytes, write))
             elif c == "gpu":
                 cells.append(units.size(p.gpu_mem_bytes) if p.gpu_mem_bytes else "     ")
+            elif c == "sm":
+                on = p.gpu_mem_bytes is not None or p.gpu_sm_pct is not None
+                cells.append(units.fixed(p.gpu_sm_pct, 0, 4) if on else "    ")
             elif c == "time":
                 cells.append(units.duration(p.cpu_ticks / TICK_HZ))
             elif c == "place":
@@ -350,7 +363,9 @@ class ProcessPane(DataPane):
     def _columns_seen(self, snap: Snapshot, visible: list[Process]) -> None:
         """Columns that only some nodes need appear once needed, and stay: columns must not come and go."""
         if not self._gpu:
-            self._gpu = bool(num(snap, "gpu.count")) and any(p.gpu_mem_bytes is not None for p in visible)
+            self._gpu = bool(num(snap, "gpu.count")) and (
+                bool(snap.frame.gpu_processes) or any(p.gpu_mem_bytes is not None for p in visible)
+            )
         if not self._place:
             self._place = any(p.container is not None or p.job is not None for p in visible)
 

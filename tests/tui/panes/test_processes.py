@@ -242,7 +242,7 @@ def test_gpu_and_job_columns_appear_when_needed_and_stay() -> None:
     source = FakeSource(node.run(2), node.history)
     pane = ProcessPane()
     head, line = as_lines(pane.body(view_of(source), 118, 4))[:2]
-    assert "GPU" in head and "CONTAINER/JOB" in head
+    assert "GMEM" in head and "SM%" in head and "CONTAINER/JOB" in head
     assert "72.0G" in line and "slurm:77" in line
     node.table = [make_process(10)]
     source.snap = node.step()
