@@ -31,7 +31,7 @@ SHORT = {
 }  # fmt: skip
 """Reasons for lower clocks in one or two words, for a row."""
 SEVERE = frozenset(("hw-slowdown", "hw-thermal", "hw-power-brake"))
-STATE_WORDS = {"lost": "lost", "hung": "not answering", "reset": "needs a reset", "error": "driver error"}
+STATE_WORDS = {"lost": "lost", "hung": "hung", "reset": "reset", "error": "error"}
 
 
 @dataclass(slots=True)

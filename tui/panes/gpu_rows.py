@@ -15,8 +15,8 @@ from dctop.tui.panes.base import View
 from dctop.tui.panes.gpu_data import STYLES, Gpu
 from dctop.tui.panes.parts import Item, items_row, state_style
 
-MARK_W = 13
-"""Cells for the mark at the end of a row."""
+MARK_W, MARK_WIDE = 13, 19
+"""Cells for the mark at the end of a row; the second where there is plenty of room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Columns:
 
 def columns(w: int, label: int, marked: bool) -> Columns:
     """Bars shrink first, then the history goes; the mark of a GPU in trouble stays."""
-    mark = MARK_W if marked and w >= 46 else 2 if marked else 0
+    mark = 0 if not marked else MARK_WIDE if w >= 110 else MARK_W if w >= 46 else 2
     rest = w - (label + 1) - 5 - 5 - 7 - 5 - 6 - mark
     tensor, total, clock = rest >= 40, rest >= 54, rest >= 66
     rest -= 5 * tensor + 5 * total + 5 * clock
@@ -85,7 +85,8 @@ def row(view: View, g: Gpu, c: Columns, w: int) -> Row:
     elif room > 0:
         spans.append((" " * room, S.TEXT))
     if c.mark:
-        spans.append((" " + fit(g.mark, c.mark - 1, "<", look.ellipsis), STYLES[g.level]))
+        text = g.mark if len(g.mark) < c.mark else g.mark.replace(" since ", " ")
+        spans.append((" " + fit(text, c.mark - 1, "<", look.ellipsis), STYLES[g.level]))
     return fit_row(spans, w)
 
 
