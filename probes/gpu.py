@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dctop.probes.base import GpuMaker, GpuProcess, KernelEvent, MakerSample, Sample, Value
+from dctop.probes.gpu_amd import AmdMaker
+from dctop.probes.gpu_intel import IntelMaker
 from dctop.probes.nvidia import NvidiaMaker
 
 HEALTH_S = 5.0
@@ -20,7 +22,7 @@ NOTHING_S = 10.0
 
 def makers(proc: str | Path = "/proc", sys: str | Path = "/sys") -> list[GpuMaker]:
     """Readers of all makers' GPUs, in the order of the list on the screen."""
-    return [NvidiaMaker(proc, sys)]
+    return [NvidiaMaker(proc, sys), AmdMaker(proc, sys), IntelMaker(proc, sys)]
 
 
 class GpuProbe:
