@@ -25,7 +25,22 @@ async def test_every_view_at_every_size(size: tuple[int, int], source: Any) -> N
     for look in (Look(), Look("ascii", False)):
         app = make_app(live, models=pane_models(), look=look)
         async with app.run_test(size=size) as pilot:
-            for key in ("D", "A", "D", "R", "D", "e", "tab", "e", "f1", "escape"):
+            for key in (
+                "D",
+                "A",
+                "D",
+                "R",
+                "D",
+                "e",
+                "tab",
+                "e",
+                "f1",
+                "escape",
+                "G",
+                "enter",
+                "e",
+                "escape",
+            ):
                 await pilot.press(key)
                 await settle(pilot)
                 text = text_of(app)

@@ -66,8 +66,17 @@ class GpuProcessesPane(DataPane):
         self._page = 1
         self._head = 1
         self._shown: list[GpuProcess] = []
+        self._made: tuple[object, ...] = ()
+        self._sorted: list[GpuProcess] = []
 
     def _rows_of(self, view: View, snap: Snapshot) -> list[GpuProcess]:
+        """Sorted once a tick: title, body and keys need the same."""
+        made = (snap, self.all, self.book.chosen, self.book.by_trouble)
+        if len(self._made) != len(made) or any(a is not b for a, b in zip(made, self._made)):
+            self._made, self._sorted = made, self._fresh(view, snap)
+        return self._sorted
+
+    def _fresh(self, view: View, snap: Snapshot) -> list[GpuProcess]:
         rows = snap.frame.gpu_processes
         order = {g.uuid: i for i, g in enumerate(self.book.gpus(view))}
         if not self.all:

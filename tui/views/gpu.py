@@ -13,9 +13,12 @@ DETAIL_ORDER = (FACTS, HEALTH, GRAPHS, PROCESSES, LIST)
 
 
 def overview(body: Box, devices: int) -> dict[str, Box]:
-    """`devices`: GPUs and MIG devices. The list has a row for each, as far as the others keep some lines."""
+    """`devices`: GPUs and MIG devices. The list has a row for each, also where nothing else fits then."""
     blocks = devices <= BLOCKS
-    tall = max(5, min(devices + 3, body.h - 6))
+    tall = devices + 3  # a heading and the border
+    if tall > body.h - 6:
+        tall = min(devices + 2, body.h)  # every GPU before any process
+    tall = 9 if blocks else tall
     top = Leaf(LIST, 1.5 if blocks else 0.01, least=min(tall, body.h), most=0 if blocks else tall)
     if body.w >= 110:
         lower: Node = Split("row", (Leaf(PROCESSES, 0.66), Leaf(ENERGY, 0.34)), 1.0, least=4)
