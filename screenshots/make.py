@@ -25,6 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from screenshots import gpus  # noqa: E402
 from screenshots.svg import svg_of  # noqa: E402
 from tests.terminal import Terminal  # noqa: E402
 
@@ -106,6 +107,8 @@ LIVE: dict[str, Callable[[Terminal], None]] = {
     "palette": palette,
 }
 REPLAY = "replay"
+GPUS = {"gpus": 8, "gpu": 8, "gpus16": 16}
+"""Views of simulated GPUs, and of how many."""
 
 
 class Camera:
@@ -115,10 +118,10 @@ class Camera:
         self.folder = folder
         self.keep_svg = keep_svg
 
-    def shoot(self, terminal: Terminal, view: str) -> None:
+    def shoot(self, terminal: Terminal, view: str, caption: str = "") -> None:
         name = f"{view}-{terminal.screen.columns}x{terminal.screen.lines}"
         svg = self.folder / f"{name}.svg"
-        svg.write_text(svg_of(terminal.screen), encoding="utf-8")
+        svg.write_text(svg_of(terminal.screen, caption), encoding="utf-8")
         png = self.folder / f"{name}.png"
         subprocess.run(["rsvg-convert", "-o", png, svg], check=True)
         if not self.keep_svg:
@@ -147,6 +150,31 @@ def take_replay(stage: Stage, camera: Camera, size: tuple[int, int]) -> None:
         t.send("q")
         with suppress(AssertionError):
             t.wait_exit()
+
+
+def take_gpus(camera: Camera, size: tuple[int, int], views: list[str]) -> None:
+    """The GPU view with one GPU lost, one hot, one with a memory error; each picture says it is simulated."""
+    for count in sorted({GPUS[v] for v in views}):
+        with tempfile.TemporaryDirectory(prefix="dctop-", dir=STAGE if STAGE.is_dir() else None) as name:
+            folder = Path(name)
+            (folder / "dctop").mkdir()
+            (folder / "dctop/dctop.toml").write_text(gpus.CONFIG)
+            env = {"XDG_STATE_HOME": name, "XDG_CONFIG_HOME": name, "TEXTUAL_ANIMATIONS": "none"}
+            with gpus.cluster(folder, count) as cluster:
+                stage = Stage(folder, folder / "none", env | cluster.state.env())
+                with stage.terminal(size) as t:
+                    t.wait("GPU ×", "%")
+                    t.pump(gpus.HEALTHY_S)
+                    cluster.trouble()
+                    t.pump(gpus.TROUBLE_S)
+                    see(t, "G", "down", "down")
+                    for view in [v for v in views if GPUS[v] == count]:
+                        if view == "gpu":
+                            see(t, "enter")
+                        camera.shoot(t, view, gpus.CAPTION)
+                    t.send("q")
+                    with suppress(AssertionError):
+                        t.wait_exit()
 
 
 @contextmanager
@@ -223,7 +251,7 @@ def set_stage() -> None:
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--only", help=f"views: {', '.join([*LIVE, REPLAY])}")
+    p.add_argument("--only", help=f"views: {', '.join([*LIVE, REPLAY, *GPUS])}")
     p.add_argument("--sizes", help="like 80x24,120x40")
     p.add_argument("--keep-svg", action="store_true", help="keep the SVG beside the PNG")
     args = p.parse_args()
@@ -233,8 +261,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    wanted = [*LIVE, REPLAY] if args.only is None else args.only.split(",")
-    if unknown := [v for v in wanted if v not in (*LIVE, REPLAY)]:
+    wanted = [*LIVE, REPLAY, *GPUS] if args.only is None else args.only.split(",")
+    if unknown := [v for v in wanted if v not in (*LIVE, REPLAY, *GPUS)]:
         p.error(f"no such view: {', '.join(unknown)}")
     sizes: tuple[tuple[int, int], ...] = SIZES
     if args.sizes:
@@ -242,9 +270,14 @@ def main() -> int:
     step_apart()
     set_stage()
     camera = Camera(HERE, args.keep_svg)
+    for size in sizes:
+        if simulated := [v for v in GPUS if v in wanted]:
+            take_gpus(camera, size, simulated)
+    if not set(wanted) - set(GPUS):
+        return 0
     with scene() as stage:
         for size in sizes:
-            live = [v for v in wanted if v != REPLAY]
+            live = [v for v in wanted if v in LIVE]
             if live:
                 take_live(stage, camera, size, live)
         for size in sizes:

@@ -33,9 +33,11 @@ _LINES = {
 _ROUND = "╭╮╰╯"
 
 
-def svg_of(screen: pyte.Screen) -> str:
-    """The whole screen, with a margin in the colour of its first cell."""
+def svg_of(screen: pyte.Screen, caption: str = "") -> str:
+    """The whole screen, with a margin in the colour of its first cell; `caption`: a line below it."""
     w, h = screen.columns * WIDTH + 2 * MARGIN, screen.lines * HEIGHT + 2 * MARGIN
+    foot = h - MARGIN + BASELINE
+    h += HEIGHT if caption else 0
     paper = _colours(screen.buffer[0][0])[1]
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{w:.0f}" height="{h:.0f}" '
@@ -47,6 +49,8 @@ def svg_of(screen: pyte.Screen) -> str:
         top = MARGIN + y * HEIGHT
         out += _backgrounds(cells, top, paper)
         out += _ink(cells, top)
+    if caption:
+        out.append(f'<text x="{MARGIN}" y="{foot}" fill="#e6b450">{escape(caption)}</text>')
     out.append("</svg>")
     return "\n".join(out)
 
