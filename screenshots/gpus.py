@@ -15,7 +15,7 @@ from tests.fakes.standin import Gpu, State
 CAPTION = "GPUs simulated by a stand-in driver"
 """Written on every picture that shows them."""
 CONFIG = "[energy]\nprice_per_kwh = 0.30\nco2_g_per_kwh = 380\npue = 1.2\n"
-HEALTHY_S, TROUBLE_S = 35.0, 18.0
+HEALTHY_S, TROUBLE_S = 45.0, 18.0
 
 
 class Cluster:

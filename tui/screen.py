@@ -397,7 +397,10 @@ class NodeScreen(FastScreen):
     def focus_step(self, by: int) -> None:
         keys = list(self.visible_panes)
         if self.state.zoomed:
-            keys = [k for k in dashboard.PANE_KEYS if k in self.panes and k not in self.state.hidden]
+            shown = dashboard.PANE_KEYS
+            if self.state.view == "gpu":
+                shown = gpu_view.DETAIL_ORDER if self.state.gpu_detail else gpu_view.OVERVIEW_ORDER
+            keys = [k for k in shown if k in self.panes and k not in self.state.hidden]
         if keys:
             at = keys.index(self.state.focus) if self.state.focus in keys else -1
             self.focus_pane(keys[(at + by) % len(keys)])

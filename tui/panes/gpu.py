@@ -88,9 +88,10 @@ class GpuPane(DataPane):
             return left, self.right(view, outside(snap.text("gpu.status"), view.look, "none"), S.DIM)
         g = glyphs(view.look)
         left.append((f" {g.times}{len(gpus)}", S.TITLE))
-        lost = sum(x.gone for x in gpus)
+        lost = [x.state for x in gpus if x.gone]
         if lost:
-            left.append((f" {g.critical} {lost} lost", S.CRIT))
+            word = outside(lost[0], view.look) if len(set(lost)) == 1 else "lost or hung"
+            left.append((f" {g.critical} {len(lost)} {word}", S.CRIT))
         if self.book.by_trouble:
             left.append((f" trouble{g.descending}", S.DIM))
         elif w >= 50 and not lost:

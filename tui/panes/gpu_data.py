@@ -57,8 +57,12 @@ class Gpu:
         return key_of(f"gpu.{metric}", "gpu", self.uuid)
 
     def has(self, metric: str) -> bool:
-        """The device has such a series, whether or not it could be read."""
-        return self.key(metric) in self.snap.values
+        """The device has such a series, whether or not it could be read. Counters are in the samples only."""
+        key = self.key(metric)
+        samples = self.snap.frame.samples
+        return key in self.snap.values or any(
+            name in samples and key in samples[name].values for name in ("gpu", "gpuhealth")
+        )
 
     def num(self, metric: str) -> float | None:
         """Now; None if not read or not supported."""

@@ -109,7 +109,8 @@ class GpuEnergyPane(DataPane):
         if not known:
             return message(("These devices say neither energy nor power.",), w, h)
         f = self.factors
-        power = sum(p for _, _, p in found if p is not None)
+        drawn = [p for _, _, p in found if p is not None]
+        power = sum(drawn)
         since = min(e.since_wall_ns for e in known)
         span = units.duration(max(0, snap.frame.wall_ns - since) / 1e9, 0)
         first = f"{joules_text(total)} = {kwh_text(total)} in {span}"
@@ -125,6 +126,10 @@ class GpuEnergyPane(DataPane):
             text += f", {money_text(money, f.currency)}"
         if (grams := f.co2_g(hour)) is not None:
             text += f", {grams_text(grams)}"
+        if not drawn:
+            text = "the power drawn now cannot be read"
+        elif len(drawn) < len(found):
+            text += f" (of {len(drawn)} of {len(found)} GPUs)"
         rows += text_rows(text, w, S.TEXT)
         if cost is None and co2 is None:
             rows += text_rows(HOW, w, S.DIM)

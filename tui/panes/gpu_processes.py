@@ -31,6 +31,7 @@ COLUMNS = (
     Column("place", "CONTAINER/JOB", 15, "<", 5),
     Column("name", "COMMAND", 12, "<", 0, flex=True),
 )
+WITHOUT_PLACE = tuple(c for c in COLUMNS if c.id != "place")
 FOREIGN = "These pids are the host's, not this container's: they cannot be joined with processes here."
 
 
@@ -66,6 +67,7 @@ class GpuProcessesPane(DataPane):
         self._page = 1
         self._head = 1
         self._shown: list[GpuProcess] = []
+        self._place = False
         self._made: tuple[object, ...] = ()
         self._sorted: list[GpuProcess] = []
 
@@ -114,7 +116,11 @@ class GpuProcessesPane(DataPane):
                     ("The driver did not say which processes use the GPUs.",), w, h - len(out)
                 )
             return out + message((f"No process uses {where}.",), w, h - len(out))
-        table = layout(COLUMNS, w)
+        by_pid = {} if foreign else {p.pid: p for p in snap.frame.processes}
+        if not self._place:  # columns that only some nodes need stay once they are needed
+            mine = (by_pid.get(r.pid) for r in found)
+            self._place = any(p is not None and (p.container or p.job) for p in mine)
+        table = layout(COLUMNS if self._place else WITHOUT_PLACE, w)
         if h >= 3:
             out.append(((header(table, None, False, view.look), S.HEADER),))
         self._head = len(out)
@@ -124,7 +130,6 @@ class GpuProcessesPane(DataPane):
             self._top = at if at < self._top else max(self._top, at - self._page + 1)
         self._top = max(0, min(self._top, len(found) - self._page))
         labels = {g.uuid: g.label for g in self.book.gpus(view)}
-        by_pid = {} if foreign else {p.pid: p for p in snap.frame.processes}
         chosen = S.SELECT if view.focused else S.SELECT_DIM
         for r in found[self._top : self._top + self._page]:
             p = by_pid.get(r.pid)

@@ -15,6 +15,8 @@ from dctop.tui.panes.base import View
 from dctop.tui.panes.gpu_data import STYLES, Gpu
 from dctop.tui.panes.parts import Item, items_row, state_style
 
+HISTORY = 120
+"""Cells of a row's history, a tick each."""
 MARK_W, MARK_WIDE = 13, 19
 """Cells for the mark at the end of a row; the second where there is plenty of room."""
 
@@ -80,8 +82,8 @@ def row(view: View, g: Gpu, c: Columns, w: int) -> Row:
         spans.append((_or(g, "sm_clock_mhz", units.fixed(clock, 0, 4), clock, look) + " ", dim))
     room = w - c.mark - sum(len(t) for t, _ in spans)
     if room >= 4:
-        values = view.source.window(g.key("util_pct"), min(room, 60))
-        spans.append((spark(values, min(room, 60), look).ljust(room), graph))
+        n = min(room, HISTORY)
+        spans.append((spark(view.source.window(g.key("util_pct"), n), n, look).ljust(room), graph))
     elif room > 0:
         spans.append((" " * room, S.TEXT))
     if c.mark:

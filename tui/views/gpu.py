@@ -8,12 +8,13 @@ LIST, PROCESSES, ENERGY = "gpu", "gpu-processes", "gpu-energy"
 GRAPHS, FACTS, HEALTH = "gpu-graphs", "gpu-facts", "gpu-health"
 BLOCKS = 4
 """Up to so many GPUs are drawn as blocks with graphs, which take the room there is."""
-OVERVIEW_ORDER = (LIST, PROCESSES, ENERGY)
+OVERVIEW_ORDER = (LIST, PROCESSES, ENERGY, GRAPHS)
 DETAIL_ORDER = (FACTS, HEALTH, GRAPHS, PROCESSES, LIST)
 
 
 def overview(body: Box, devices: int) -> dict[str, Box]:
-    """`devices`: GPUs and MIG devices. The list has a row for each, also where nothing else fits then."""
+    """`devices`: GPUs and MIG devices. The list has a row for each, also where nothing else fits
+    then; where there is much room the selected one's history stands below it."""
     blocks = devices <= BLOCKS
     tall = devices + 3  # a heading and the border
     if tall > body.h - 6:
@@ -24,7 +25,9 @@ def overview(body: Box, devices: int) -> dict[str, Box]:
         lower: Node = Split("row", (Leaf(PROCESSES, 0.66), Leaf(ENERGY, 0.34)), 1.0, least=4)
     else:
         lower = Split("column", (Leaf(PROCESSES, 1.0, 4), Leaf(ENERGY, 0.2, 3, 6)), 1.0, least=4)
-    return _fit(Split("column", (top, lower)), OVERVIEW_ORDER, body)
+    roomy = not blocks and body.h - tall >= 24
+    middle = (Leaf(GRAPHS, 0.8, 10, 18),) if roomy else ()
+    return _fit(Split("column", (top, *middle, lower)), OVERVIEW_ORDER, body)
 
 
 def detail(body: Box, devices: int) -> dict[str, Box]:

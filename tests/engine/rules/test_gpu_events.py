@@ -203,3 +203,14 @@ def test_a_node_without_gpus_has_nothing_to_judge_and_a_dead_driver_is_unknown()
         s.quiet(rule)
     s.set({"gpu.status": "version mismatch"}).go(2)
     assert s.unknown("gpu-hot")
+
+
+def test_an_uncorrectable_error_explains_its_xid_and_the_reset_it_needs() -> None:
+    s = GpuScene()
+    s.go(2)
+    s.gpu(A, ecc_uncorrected=1, recovery_action="reset", remap_pending=1)
+    xid(s, 48)
+    s.go(10)
+    for rule in ("xid", "gpu-reset-required", "row-remap"):
+        assert s.alert(rule).suppressed_by == "ecc-uncorrectable", rule
+    assert s.alert("ecc-uncorrectable").suppressed_by is None

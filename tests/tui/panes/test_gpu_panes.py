@@ -188,6 +188,13 @@ def test_facts_say_in_words_what_holds_it_back() -> None:
     assert "held back ?" in text(GpuFactsPane(), s.view())
 
 
+def test_the_title_says_what_happened_to_how_many() -> None:
+    s = Gpus(6).change(0, state="hung").change(1, state="hung").go()
+    assert "■ 2 hung" in "".join(t for t, _ in GpuPane().title(s.view(), 100)[0])
+    s.change(2, state="lost").go()
+    assert "■ 3 lost or hung" in "".join(t for t, _ in GpuPane().title(s.view(), 100)[0])
+
+
 def test_a_lost_gpu_is_said_to_be_so_everywhere() -> None:
     s = Gpus(1).change(0, state="hung", problem="a call has not come back", lost_since_s=T0 / 1e9).go()
     assert "■ hung since" in text(GpuFactsPane(), s.view())
@@ -258,6 +265,14 @@ def test_energy_with_and_without_factors() -> None:
     assert "~1.00 kWh" in full
     facts = GpuFactsPane()
     assert "7.200 MJ, 2.00 kWh" in text(facts, s.view())
+
+
+def test_power_that_cannot_be_read_now_is_not_0() -> None:
+    s = Gpus(2).change(0, power_w=None).go()
+    s.energies = {uuid(0): Energy(7.2e6, T0, False)}
+    assert "of 1 of 2 GPUs" in text(GpuEnergyPane(), s.view(), 100, 6)
+    s.change(1, power_w=None).go()
+    assert "cannot be read" in text(GpuEnergyPane(), s.view(), 100, 6)
 
 
 def test_energy_that_nobody_can_read_is_not_0() -> None:
