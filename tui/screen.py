@@ -397,7 +397,7 @@ class NodeScreen(FastScreen):
     def focus_step(self, by: int) -> None:
         keys = list(self.visible_panes)
         if self.state.zoomed:
-            shown = dashboard.PANE_KEYS
+            shown: tuple[str, ...] = dashboard.PANE_KEYS
             if self.state.view == "gpu":
                 shown = gpu_view.DETAIL_ORDER if self.state.gpu_detail else gpu_view.OVERVIEW_ORDER
             keys = [k for k in shown if k in self.panes and k not in self.state.hidden]
