@@ -34,7 +34,10 @@ class Card:
         self.pci = uevent.get("PCI_SLOT_NAME", "").lower()
         self.driver = uevent.get("DRIVER", "")
         self.hwmon = next(iter(sorted((self.path / "hwmon").glob("hwmon[0-9]*"))), None)
+        self.parts: list[Path] | None = None
+        """Folders of its engines' parts, where the driver has such."""
         self._there: dict[Path, bool] = {}
+        self._sensors: dict[str, dict[str, int]] = {}
 
     def has(self, path: Path) -> bool:
         """The file exists (asked once: what a driver has it has from the start)."""
@@ -57,7 +60,10 @@ class Card:
         """Sensors of a kind (temp, freq) by label: {"edge": 1, "mem": 3}; those without one by `#1`."""
         if self.hwmon is None:
             return {}
-        found: dict[str, int] = {}
+        known = self._sensors.get(kind)
+        if known is not None:
+            return known
+        found = self._sensors[kind] = {}
         for path in sorted(self.hwmon.glob(f"{kind}[0-9]*_input")):
             digits = path.name.removeprefix(kind).removesuffix("_input")
             if digits.isdecimal():

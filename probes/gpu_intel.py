@@ -114,8 +114,12 @@ class IntelMaker(DrmMaker):
 
 
 def parts(card: Card) -> list[Path]:
-    """The GTs of a card: device/tile0/gt0 ... (xe), card/gt/gt0 ... (i915)."""
-    return sorted(card.path.glob("tile[0-9]*/gt[0-9]*")) or sorted((card.card / "gt").glob("gt[0-9]*"))
+    """The GTs of a card: device/tile0/gt0 ... (xe), card/gt/gt0 ... (i915). Looked for once."""
+    if card.parts is None:
+        card.parts = sorted(card.path.glob("tile[0-9]*/gt[0-9]*")) or sorted(
+            (card.card / "gt").glob("gt[0-9]*")
+        )
+    return card.parts
 
 
 def _first(card: Card, folder: Path, *names: str) -> list[Path]:
