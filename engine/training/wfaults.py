@@ -11,6 +11,8 @@ import os
 import re
 import signal
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -24,6 +26,18 @@ class Kind(NamedTuple):
     """Default; None: the fault has none."""
     unit: str
     help: str
+    workloads: tuple[str, ...] = ()
+    """Which it can be planted in; () = all."""
+    needs: Mapping[str, float] = MappingProxyType({})
+    """Options and the least value they must have, as `workers`: 1."""
+    tier: str = "A"
+    """A: a real fault of a real resource. B: a real pathology inside the training."""
+    expects: tuple[str, ...] = ()
+    """Ids of the rules that should open."""
+
+
+def fits(kind: Kind, workload: str) -> bool:
+    return not kind.workloads or workload in kind.workloads
 
 
 KINDS = {
