@@ -204,7 +204,7 @@ def test_the_dialog_starts_with_the_values_used_last(fashion: RunState) -> None:
     assert known.reason is None and known.torch_version
     shown = {o.name: o for o in launcher.options(known=known)}
     assert shown["epochs"].default == 3 and shown["lr"].default == 0.5 and shown["fault"].default == ""
-    assert shown["device"].choices == ("auto", "cpu") and shown["workload"].choices == ("mnist-cnn",)
+    assert shown["device"].choices == ("auto", "cpu") and shown["workload"].choices == ("mnist-cnn", "gpt", "linear")
     assert str(shown["device"].why_disabled).startswith("cuda: torch")
     (paths.state_dir() / "launch.json").write_text("[]")
     assert {o.name: o.default for o in launcher.options()}["epochs"] == 10

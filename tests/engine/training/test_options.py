@@ -20,7 +20,6 @@ from dctop.engine.training.options import (
     with_state,
 )
 
-
 VALUES = {
     option.name: option.choices[-1] if option.choices else "nan@3"
     for option in OPTIONS
@@ -102,7 +101,7 @@ def test_each_workload_has_its_own_defaults_and_options() -> None:
     assert "size" not in resolve({}) and "data" not in linear
     with pytest.raises(BadOption, match="--size is for gpt, not for mnist-cnn"):
         resolve({"size": "micro"})
-    with pytest.raises(BadOption, match="choose one of cross-entropy$"):
+    with pytest.raises(BadOption, match=r"choose one of cross-entropy$"):
         resolve({"loss": "mse"}, "gpt")
     with pytest.raises(BadOption, match="there are mnist-cnn, gpt, linear"):
         resolve({}, "resnet")
