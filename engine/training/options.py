@@ -206,9 +206,15 @@ OPTIONS: tuple[LaunchOption, ...] = (
         "steps between evaluations on the test set (0: once an epoch)",
         group="checkpoints",
         gpt=500,
+        linear=10,
     ),
     _number(
-        "checkpoint_every", 0, "steps between checkpoints (0: once an epoch)", group="checkpoints", gpt=500
+        "checkpoint_every",
+        0,
+        "steps between checkpoints (0: once an epoch)",
+        group="checkpoints",
+        gpt=500,
+        linear=50,
     ),
     _text("checkpoint_dir", "folder for checkpoints (default: in the run's own)", "checkpoints"),
     _text("fault", "drill: plant NAME[:SIZE][@STEP[-STEP]]; --list-faults tells all", "drill", repeat=True),
