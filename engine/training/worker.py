@@ -172,8 +172,8 @@ def failed(error: BaseException, log: wlog.RunLog, trainer: wtrain.Trainer | Non
         print(trace, file=sys.stderr, flush=True)
         data["traceback"] = trace
     try:
-        if trainer is not None and trainer.planter is not None:
-            trainer.planter.close(step)
+        if trainer is not None:
+            trainer.abandon()
         log.event("exception", text, step, **data)
     except Exception as second:  # the directory may be gone: the reason still travels by the pipe
         print(f"run log: {second}", file=sys.stderr, flush=True)
@@ -198,7 +198,9 @@ def train_here_or_led(directory: str) -> Ending:
         return train(directory)
     try:
         import_torch()
-        if not TYPE_CHECKING:
+        if TYPE_CHECKING:
+            from dctop.engine.training import wdist
+        else:
             import wdist
         return Ending(*wdist.lead(os.path.abspath(__file__), directory, ranks, threads))
     except BaseException as error:
@@ -210,7 +212,9 @@ def train_rank(directory: str) -> int:
     """One rank, started by torchrun's launcher."""
     rank = int(os.environ["RANK"])
     ending = train(directory, f"steps.{rank}.jsonl" if rank else "steps.jsonl")
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+        from dctop.engine.training import wdist
+    else:
         import wdist
     wdist.report(ending.status, ending.reason, ending.step)
     return ending.code

@@ -56,7 +56,7 @@ def _download(trainer: Trainer, name: str) -> str:
 
 def end_epoch(trainer: Trainer) -> None:
     """Loss and accuracy of this rank's samples while training; accuracy over the steps it was measured in."""
-    trainer._take(wait=True)
+    trainer.take(wait=True)
     loss_sum, samples, right, judged = trainer.sums
     if not samples:
         return

@@ -44,7 +44,7 @@ class Planter:
         self.lr_factor = 1.0
         self._tells = {f: last if KINDS[f.name].tier == "A" else rank == 0 for f in self.faults}
         self._directory = directory
-        self._entity = entity
+        self._entity = entity if ranks == 1 else f"{entity} rank:{rank}"
         self._open: dict[int, dict[str, object]] = {}
         self._causes: dict[int, Callable[[], None]] = {}
         """What takes a cause away again."""

@@ -8,7 +8,7 @@ on CUDA between events on the stream. Nothing here synchronises unless told to `
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dctop.engine.training.wdevice import Cuda
 
     Record = dict[str, object]
-    Taken = tuple[Record, Sequence[float] | None]
+    Taken = tuple["Step", Record, Sequence[float] | None]
 
 DATA, H2D, FORWARD, LOSS, BACKWARD, UPDATE, OTHER = range(7)
 PHASES = ("data", "h2d", "forward", "loss", "backward", "update")
@@ -34,6 +34,49 @@ class Mark(NamedTuple):
 
     phase: int
     event: torch.cuda.Event
+
+
+class Step(NamedTuple):
+    """What is kept of a step until its record is written: as little work as possible between two steps,
+    where the caches are cold; the record is made of it later, many at once."""
+
+    number: int
+    epoch: int
+    wall_ns: int
+    samples: int
+    lr: float
+    mode: str
+    looked: tuple[bool, bool, bool]
+    """Accuracy, gradient norm and update ratio are among the scalars."""
+    more: Mapping[str, object] | None
+    """Fields that few steps have."""
+    times: Times
+
+    def record(self) -> Record:
+        """The fields of a `step` line without its scalars."""
+        record: Record = {
+            "step": self.number, "epoch": self.epoch, "wall_ns": self.wall_ns,
+            "step_s": self.times.wall * 1e-9, "samples": self.samples,
+        }  # fmt: skip
+        for name, wall in zip(_WALL, self.times.spent):
+            record[name] = wall * 1e-9
+        record["cpu_s"] = self.times.cpu * 1e-9
+        for name, cpu in zip(_CPU, self.times.spent_cpu):
+            record[name] = cpu * 1e-9
+        record["lr"], record["mode"] = self.lr, self.mode
+        if self.more is not None:
+            record.update(self.more)
+        return record
+
+
+class Times(NamedTuple):
+    """Nanoseconds of one step."""
+
+    wall: int
+    cpu: int
+    spent: list[int]
+    """Wall time a phase."""
+    spent_cpu: list[int]
 
 
 class Events:
@@ -64,8 +107,6 @@ class StepTimer:
         self.restart()
 
     def restart(self) -> None:
-        if self.events is not None and self._marks:
-            self.events.give_back(self._marks)
         self._begin_at(time.perf_counter_ns(), time.thread_time_ns())
 
     def _begin_at(self, now: int, cpu: int) -> None:
@@ -94,52 +135,53 @@ class StepTimer:
         passed = next((m.event for m in self._marks if m.phase == LOSS), None)
         return None if passed is None else bool(passed.query())  # type: ignore[no-untyped-call]
 
-    def finish(self) -> tuple[dict[str, float], list[Mark] | None]:
-        """(seconds: step_s, cpu_s and both for every phase; the step's events). The next step begins now."""
+    def finish(self) -> tuple[Times, list[Mark] | None]:
+        """(nanoseconds of the step; its events). The next step begins now."""
         self.lap(OTHER)
-        record = {"step_s": (self._last - self._begin) * 1e-9}
-        for name, wall in zip(_WALL, self.spent):
-            record[name] = wall * 1e-9
-        record["cpu_s"] = (self._cpu - self._begin_cpu) * 1e-9
-        for name, cpu in zip(_CPU, self.spent_cpu):
-            record[name] = cpu * 1e-9
+        times = Times(self._last - self._begin, self._cpu - self._begin_cpu, self.spent, self.spent_cpu)
         marks = self._marks
         self._begin_at(self._last, self._cpu)
-        return record, marks
+        return times, marks
 
 
 class Readback:
-    """Scalars of each step, in order. On the CPU at once; on CUDA through pinned memory one or two steps
-    later, when the events behind them have passed."""
+    """Scalars of each step, in order. On CUDA they come through pinned memory one or two steps later, when
+    the events behind them have passed."""
 
     def __init__(self, cuda: Cuda | None, events: Events | None) -> None:
         self._cuda = cuda
         self._events = events
-        self._queue: list[tuple[Record, torch.Tensor, list[Mark], torch.cuda.Event]] = []
+        self._queue: list[tuple[Step, torch.Tensor, list[Mark], torch.cuda.Event]] = []
         self._ready: list[Taken] = []
+        self._here: list[tuple[Step, Sequence[torch.Tensor]]] = []
+        """Of the CPU: nothing to wait for."""
         self.dropped = 0
         """Steps given up because the device was more than RING steps behind."""
 
-    def push(self, record: Record, scalars: Sequence[torch.Tensor], marks: list[Mark] | None = None) -> None:
+    def push(self, step: Step, scalars: Sequence[torch.Tensor], marks: list[Mark] | None = None) -> None:
         if self._cuda is None:
-            self._ready.append((record, [s.item() for s in scalars]))
+            self._here.append((step, scalars))
             return
         import torch
 
         assert self._events is not None
         if len(self._queue) >= RING:
-            old, _, lost, _ = self._queue.pop(0)
-            # The events are not given back: they were never passed.
-            del lost
-            self._ready.append((old, None))
+            # Its events are not given back: they were never passed.
+            old = self._queue.pop(0)[0]
+            self._ready.append((old, old.record(), None))
             self.dropped += 1
         line = torch.stack([s.detach().float() for s in scalars])
         host = self._cuda.pinned(len(scalars))
         self._cuda.fetch(host, line)
-        self._queue.append((record, host, marks or [], self._events.record()))
+        self._queue.append((step, host, marks or [], self._events.record()))
 
     def pop(self, wait: bool = False) -> list[Taken]:
         """What has arrived, oldest first. None instead of scalars: they were dropped."""
+        if self._here:
+            self._ready += [
+                (step, step.record(), [s.item() for s in scalars]) for step, scalars in self._here
+            ]
+            self._here = []
         if self._queue and self._cuda is not None and not self._cuda.capturing():
             self._collect(wait)
         ready, self._ready = self._ready, []
@@ -148,15 +190,16 @@ class Readback:
     def _collect(self, wait: bool) -> None:
         assert self._events is not None
         while self._queue:
-            record, host, marks, done = self._queue[0]
+            step, host, marks, done = self._queue[0]
             if wait:
                 done.synchronize()
             elif not done.query():  # type: ignore[no-untyped-call]
                 return
             self._queue.pop(0)
+            record = step.record()
             device_times(record, marks)
             self._events.give_back([*marks, Mark(OTHER, done)])
-            self._ready.append((record, host.tolist()))
+            self._ready.append((step, record, host.tolist()))
 
 
 def device_times(record: Record, marks: Sequence[Mark]) -> None:

@@ -48,6 +48,8 @@ else:
 WARMUP_STEPS, WARMUP_S = 20, 10.0
 MEMORY_EVERY = 10
 """Memory is read every so many steps."""
+TAKE_NS = 50_000_000
+"""Time from one making and writing of log lines to the next."""
 NAN_PATIENCE = 20
 SHARED_BYTES = 1 << 30
 """So much of a GPU taken by others when we begin is more than the contexts of idle programs."""
@@ -101,6 +103,7 @@ class Trainer:
         self.last_finite: tuple[int, float] | None = None
         self.sums = [0.0, 0.0, 0.0, 0.0]
         """Of the epoch: loss x samples, samples, right, units judged."""
+        self._taken_ns = 0
         self.timer = wtiming.StepTimer(self.cuda)
         self.readback = wtiming.Readback(self.cuda, self.timer.events)
         self.initialise()
@@ -224,7 +227,7 @@ class Trainer:
                 self._pause("checkpoint", wpause.checkpoint)
             if at_end and not last and not reached:
                 batches = self._next_epoch()
-        self._take(wait=True)
+        self.take(wait=True)
         return self._finish(reached)
 
     def _agreed(self) -> bool:
@@ -274,6 +277,16 @@ class Trainer:
         if reached:
             return Outcome("finished", f"reached its target of {self.config.target:g}", self.step)
         return Outcome("finished", f"reached its last step, {self.step:,}", self.step)
+
+    def abandon(self) -> None:
+        """An exception ends the run: log what is known of the steps before it."""
+        try:
+            # A device in trouble may never answer, and raise again when it is asked.
+            self.take(wait=self.cuda is None)
+        except Exception as error:
+            self.log.event("note", f"last steps not read back: {type(error).__name__}", self.step)
+        if self.planter is not None:
+            self.planter.close(self.step)
 
     # -- one step ---------------------------------------------------------------------------------
 
@@ -412,7 +425,10 @@ class Trainer:
             group["lr"] = lr
 
     def _plant(self, planter: wplanter.Planter, number: int) -> None:
-        for fault in planter.due(number):
+        due = planter.due(number)
+        if due:
+            self.take()  # nothing comes after some of them
+        for fault in due:
             self.log.event("fault", f"drill: {fault.spec}", number, spec=fault.spec, id=fault.name)
         planter.begin(number, self.model)
         self.timer.lap(wtiming.OTHER)
@@ -420,37 +436,41 @@ class Trainer:
     # -- records ----------------------------------------------------------------------------------
 
     def _record(self, samples: int, scalars: Sequence[torch.Tensor]) -> None:
+        """Keep what the step's line needs. The line is made with others, twenty times a second: between two
+        steps the caches hold the network, not this code, and it would take several times as long."""
         ahead = self.timer.ahead()
         times, marks = self.timer.finish()
-        self.sampling.end(times["step_s"])
-        record: dict[str, object] = {
-            "step": self.step, "epoch": self.epoch, "wall_ns": time.time_ns(),
-            "step_s": times.pop("step_s"), "samples": samples, **times,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            # The first batch of an epoch waits for the loader to come up: not a measure of anything.
-            "mode": "warmup" if self.step % self.steps_per_epoch == 1 else self.mode,
-        }  # fmt: skip
-        if ahead is not None:
-            record["gpu_ahead"] = int(ahead)
-        if self.ranks.waited_s is not None:
-            record["wait_s"] = self.ranks.waited_s
+        self.sampling.end(times.wall * 1e-9)
+        more: dict[str, object] | None = None
         if self.step % MEMORY_EVERY == 0:
-            record.update(self.memory.read())
-        record["_"] = self.sampling.taken()
-        self.readback.push(record, scalars, marks)
-        self._take()
+            more = dict(self.memory.read())
+        if ahead is not None or self.ranks.waited_s is not None:
+            more = more or {}
+            more["gpu_ahead"] = None if ahead is None else int(ahead)
+            more["wait_s"] = self.ranks.waited_s
+        # The first batch of an epoch waits for the loader to come up: not a measure of anything.
+        mode = "warmup" if self.step % self.steps_per_epoch == 1 else self.mode
+        now = time.time_ns()
+        step = wtiming.Step(
+            self.step, self.epoch, now, samples, self.optimizer.param_groups[0]["lr"], mode,
+            self.sampling.taken(), more, times,
+        )  # fmt: skip
+        self.readback.push(step, scalars, marks)
+        # On the CPU the loss is there: one that is not finite is judged at once.
+        lost = self.cuda is None and not math.isfinite(scalars[0].item())
+        if now - self._taken_ns >= TAKE_NS or lost or self.not_finite_since is not None:
+            self.take()
+            self.timer.lap(wtiming.OTHER)
 
-    def _take(self, wait: bool = False) -> None:
+    def take(self, wait: bool = False) -> None:
         """Log the steps whose scalars have arrived, and judge their loss."""
-        for record, scalars in self.readback.pop(wait):
-            looked = record.pop("_")
-            assert isinstance(looked, tuple)
-            accuracy, norm, ratio = looked
+        self._taken_ns = time.time_ns()
+        for step, record, scalars in self.readback.pop(wait):
             if scalars is None:
                 self.log.step(record)
                 continue
-            samples = record["samples"]
-            assert isinstance(samples, int)
+            accuracy, norm, ratio = step.looked
+            samples = step.samples
             values = iter(scalars)
             loss = record["loss"] = next(values)
             self.sums[0] += loss * (1 if self.task.summed else samples)
@@ -464,6 +484,7 @@ class Trainer:
             record["update_ratio"] = next(values) if ratio else None
             self.log.step(record)
             self._judge(record, loss, grad_norm)
+        self.log.flush()
 
     def _judge(self, record: Mapping[str, object], loss: float, grad_norm: float | None) -> None:
         number = record["step"]
@@ -493,7 +514,7 @@ class Trainer:
 
     def _pause(self, mode: str, work: Callable[[Trainer], None]) -> None:
         """Something that is not a step, in its own mode; rank 0 does it, the others wait for it."""
-        self._take(wait=True)
+        self.take(wait=True)
         before = self.mode
         self.set_mode(mode)
         if self.ranks.first:

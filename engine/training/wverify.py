@@ -91,13 +91,11 @@ def _run(trainer: Trainer, batch: Batch, synchronise: bool) -> list[tuple[float,
             trainer.cuda.synchronize()
         trainer.timer.restart()
         begun = time.perf_counter()
-        record, marks = _step(trainer, batch)
+        times, marks = _step(trainer, batch)
         if synchronise and trainer.cuda is not None:
             trainer.cuda.synchronize()
         step = time.perf_counter() - begun
-        phases = [record[name] for name in wtiming.FIELDS]
-        phases.append(record["step_s"] - sum(phases))
-        found.append((step, phases, marks))
+        found.append((step, [spent * 1e-9 for spent in times.spent], marks))
     if trainer.cuda is not None:
         trainer.cuda.synchronize()
     result = []
@@ -109,7 +107,7 @@ def _run(trainer: Trainer, batch: Batch, synchronise: bool) -> list[tuple[float,
     return result
 
 
-def _step(trainer: Trainer, batch: Batch) -> tuple[dict[str, float], list[wtiming.Mark] | None]:
+def _step(trainer: Trainer, batch: Batch) -> tuple[wtiming.Times, list[wtiming.Mark] | None]:
     """A step with everything that is measured, but no record."""
     trainer.sampling.begin(1)
     trainer._piece(batch, 0, len(batch[0]))
