@@ -93,7 +93,7 @@ KINDS = {
         "MB",
         "a /dev/shm of its own of that size, filled at the step",
         "shm-exhausted",
-        "loader-worker-died",
+        "training-stalled",
         needs=_LOADERS,
         workloads=_NETS,
     ),
