@@ -28,6 +28,7 @@ _PRIVATE = 0x40000 | 0x4000
 _PIECE = b"\xa5" * (1 << 20)
 _ALIGN = 4096
 SPARE = "slow-disk.bin"
+IN_LOADER = ("loader-kill", "loader-exit", "loader-hang")
 
 
 class CannotPlant(Exception):
@@ -153,7 +154,7 @@ def while_reading(name: str, size: float, onset: bool, directory: str) -> None:
         _read_directly(os.path.join(directory, SPARE), size)
     elif name == "bad-sample":
         raise PlantedSample("the bad-sample drill: sample cannot be decoded")
-    elif name.startswith("loader-") and onset and _in_loader():
+    elif name in IN_LOADER and onset and in_loader():
         if name == "loader-kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif name == "loader-exit":
@@ -168,7 +169,7 @@ def compute(milliseconds: float) -> None:
         pass
 
 
-def _in_loader() -> bool:
+def in_loader() -> bool:
     from torch.utils.data import get_worker_info
 
     return get_worker_info() is not None

@@ -90,6 +90,9 @@ class Planter:
         """Which samples are read; slow and broken storage."""
         for fault in self.faults:
             if fault.active(step):
+                if fault.name in wcauses.IN_LOADER and step == fault.first and wcauses.in_loader():
+                    # Batches are fetched ahead: the run may be over before its own step says so.
+                    self._write(self._truth(fault, step))
                 wcauses.while_reading(fault.name, fault.magnitude, step == fault.first, self._directory)
         return indices
 
@@ -108,12 +111,8 @@ class Planter:
     # -- beginning, going on, ending ------------------------------------------------------------------
 
     def _onset(self, i: int, fault: Fault, step: int) -> None:
-        truth: dict[str, object] = {
-            "id": fault.name, "entity": self._entity, "t0": time.time_ns(), "t1": None,
-            "step0": step, "step1": None, "magnitude": fault.magnitude, "spec": fault.spec,
-        }  # fmt: skip
-        self._open[i] = truth
-        if self._tells[fault]:
+        truth = self._open[i] = self._truth(fault, step)
+        if self._tells[fault] and fault.name not in wcauses.IN_LOADER:
             self._write(truth)
         if fault.name == "lr":
             self.lr_factor *= fault.magnitude
@@ -121,6 +120,12 @@ class Planter:
             self.lr_factor /= fault.magnitude
         elif fault.name in wcauses.LASTING:
             self._causes[i] = wcauses.LASTING[fault.name](fault.magnitude, self._directory)
+
+    def _truth(self, fault: Fault, step: int) -> dict[str, object]:
+        return {
+            "id": fault.name, "entity": self._entity, "t0": time.time_ns(), "t1": None,
+            "step0": step, "step1": None, "magnitude": fault.magnitude, "spec": fault.spec,
+        }  # fmt: skip
 
     def _clear(self, i: int, fault: Fault, step: int) -> None:
         truth = self._open.pop(i)
@@ -132,7 +137,7 @@ class Planter:
             self._kept.clear()
         elif i in self._causes:
             self._causes.pop(i)()
-        if self._tells[fault]:
+        if self._tells[fault] and fault.name not in wcauses.IN_LOADER:
             self._write({**truth, "t1": time.time_ns(), "step1": step})
 
     def _act(self, fault: Fault) -> None:

@@ -71,6 +71,7 @@ def test_a_killed_loader_is_told_as_one(runs: dict[str, Path]) -> None:
     state = wait_end(runs["loader-kill"])
     assert state.status == "failed" and find(state, "exception").data["kind"] == "loader-died"
     assert "killed by signal: Killed" in str(state.reason)
+    assert [(t["id"], t["step0"]) for t in truths(state)] == [("loader-kill", 5)]
 
 
 def test_a_full_shm_stalls_the_run_and_the_loader_says_why(runs: dict[str, Path]) -> None:
