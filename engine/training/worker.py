@@ -58,7 +58,20 @@ def classify(error: BaseException) -> dict[str, object]:
         data["asked_bytes"] = int(host[1]) if host and host[1] else None
     elif "DataLoader worker" in text and ("exited unexpectedly" in text or "killed by signal" in text):
         data["kind"] = "loader-died"
+    elif isinstance(error, (OSError, EOFError)) and _while_taking_a_batch(error):
+        data["kind"] = "loader-died"
     return data
+
+
+def _while_taking_a_batch(error: BaseException) -> bool:
+    """Raised where a batch is taken over from a loader process: it was killed while it handed it on."""
+    frame = error.__traceback__
+    while frame is not None:
+        place = frame.tb_frame.f_code.co_filename
+        if place.endswith(("multiprocessing/connection.py", "multiprocessing/reductions.py")):
+            return True
+        frame = frame.tb_next
+    return False
 
 
 def one_line(error: BaseException) -> str:
@@ -165,6 +178,8 @@ def failed(error: BaseException, log: wlog.RunLog, trainer: wtrain.Trainer | Non
     step = trainer.step if trainer is not None else 0
     text = one_line(error)
     data = classify(error)
+    if data.get("kind") == "loader-died" and "DataLoader worker" not in text:
+        text = f"a loader process died: {text}"
     if type(error).__name__ in _TOLD:
         print(text, file=sys.stderr, flush=True)
     else:
