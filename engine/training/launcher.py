@@ -13,12 +13,13 @@ from pathlib import Path
 from dctop.engine import paths
 from dctop.engine.training import pythons, wckpt, wdata
 from dctop.engine.training.options import (
-    OPTIONS,
     PYTHON,
     WORKLOAD,
     BadOption,
     LaunchOption,
     Value,
+    for_workload,
+    impossible,
     resolve,
     with_state,
 )  # fmt: skip
@@ -80,7 +81,7 @@ def options(workload: str = "mnist-cnn", known: LaunchCheck | None = None) -> li
     node is taken out and `why_disabled` says why. Cheap: reads one small file."""
     last = _remembered().get(workload, {})
     cuda, why = (None, "") if known is None or known.reason is not None else (known.cuda, known.why_no_cuda)
-    return [with_state(option, last, cuda, why) for option in (WORKLOAD, *OPTIONS, PYTHON)]
+    return [with_state(option, last, cuda, why) for option in (WORKLOAD, *for_workload(workload), PYTHON)]
 
 
 def find_python(asked: str | Path | None = None) -> str:
@@ -102,19 +103,20 @@ def launch(
     resume = resume or _text(asked.pop("resume", None))
     usual_python, usual_data = _configured()
     try:
-        if workload != "mnist-cnn":
-            raise BadOption(f"no workload '{workload}'; there is mnist-cnn")
         parent = _parent(resume, asked) if resume else None
-        resolved = resolve(asked)
-        folder = wdata.find(_text(resolved["data"]) or usual_data)
+        resolved = resolve(asked, workload)
+        folder = None
+        if workload == "mnist-cnn" and not resolved["synthetic"]:
+            folder = wdata.find(_text(resolved["data"]) or usual_data)
     except (BadOption, wdata.DataError) as error:
         return LaunchResult(None, str(error))
     found = pythons.find(python or usual_python)
     if found.reason is not None:
         return LaunchResult(None, found.reason)
-    impossible = _impossible(resolved, found)
-    if impossible:
-        return LaunchResult(None, impossible)
+    no_cuda = f"{found.why_no_cuda} ({found.path})"
+    refused = impossible(workload, resolved, found.cuda, no_cuda, len(found.gpus))
+    if refused:
+        return LaunchResult(None, refused)
     run: dict[str, object] = {
         "format": FORMAT,
         "workload": workload,
@@ -147,14 +149,6 @@ def _configured() -> tuple[str | None, str | None]:
     training = load(None)[0].training
     python, data = training.python, training.data
     return (str(python) if python is not None else None, str(data) if data is not None else None)
-
-
-def _impossible(config: Mapping[str, Value], found: pythons.PythonCheck) -> str | None:
-    if config["device"] == "cuda" and not found.cuda:
-        return f"--device cuda: {found.why_no_cuda} ({found.path}); use --device cpu or another --python"
-    if config["precision"] in ("tf32", "fp16") and (config["device"] == "cpu" or not found.cuda):
-        return f"--precision {config['precision']} needs a CUDA device; on the CPU use fp32 or bf16"
-    return None
 
 
 def _parent(run_id: str, asked: dict[str, object]) -> dict[str, object]:

@@ -8,10 +8,11 @@ scaled a batch at a time.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -31,6 +32,22 @@ _FIRST_LABELS = {
     "MNIST": bytes((5, 0, 4, 1, 9, 2, 1, 3, 1, 4)),
     "Fashion-MNIST": bytes((9, 0, 0, 3, 0, 2, 7, 2, 5, 5)),
 }
+DIGESTS = {
+    "MNIST": (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+    "Fashion-MNIST": (
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
+}
+"""SHA-256 of the published files, uncompressed, in the order of PARTS."""
+_PUBLISHED = ((60_000, SIDE, SIDE), (60_000,), (10_000, SIDE, SIDE), (10_000,))
 HINT = "install dataset-fashion-mnist (Debian, Ubuntu), or name a folder of IDX files by --data"
 
 
@@ -63,12 +80,20 @@ def files_in(folder: str) -> list[str] | None:
     return found
 
 
-def candidates(environ: dict[str, str] | None = None, home: str | None = None) -> list[str]:
-    """Folders to look in without --data: $DCTOP_DATA, torchvision's usual ones, Debian's packages."""
+def downloads(environ: Mapping[str, str] | None = None, home: str | None = None) -> str:
+    """Where downloaded sets are kept: $XDG_DATA_HOME/dctop/datasets."""
+    env = os.environ if environ is None else environ
+    base = os.path.expanduser("~") if home is None else home
+    return os.path.join(env.get("XDG_DATA_HOME") or os.path.join(base, ".local/share"), "dctop/datasets")
+
+
+def candidates(environ: Mapping[str, str] | None = None, home: str | None = None) -> list[str]:
+    """Folders to look in without --data: $DCTOP_DATA, torchvision's, downloads, Debian's packages."""
     env = os.environ if environ is None else environ
     base = os.path.expanduser("~") if home is None else home
     roots = [env["DCTOP_DATA"]] if env.get("DCTOP_DATA") else []
     roots += [os.path.abspath("data"), os.path.join(base, "data"), os.path.join(base, "datasets")]
+    roots += [os.path.join(downloads(env, base), name) for name in ("fashion-mnist", "mnist")]
     roots += ["/usr/share/datasets/fashion-mnist", "/usr/share/datasets/mnist", "/usr/share/datasets"]
     return roots
 
@@ -121,24 +146,66 @@ def read_idx(path: str, dimensions: int) -> tuple[bytearray, tuple[int, ...]]:
     return raw, shape
 
 
-def _split(images_path: str, labels_path: str, limit: int) -> tuple[torch.Tensor, torch.Tensor, bytes]:
+class _Read(NamedTuple):
+    path: str
+    raw: bytearray
+    shape: tuple[int, ...]
+
+    def digest(self) -> str:
+        """SHA-256 of the uncompressed file: its header follows from the shape."""
+        head = struct.pack(f">{1 + len(self.shape)}I", 0x0800 + len(self.shape), *self.shape)
+        seen = hashlib.sha256(head)
+        seen.update(self.raw)
+        return seen.hexdigest()
+
+
+def _read(path: str, dimensions: int) -> _Read:
+    return _Read(path, *read_idx(path, dimensions))
+
+
+def published(files: Sequence[_Read]) -> str | None:
+    """Name of the published set these four files are, None for somebody's own. Raises DataError: some are
+    files of a published set and another of the same size is not."""
+    found = [f.digest() if f.shape == shape else None for f, shape in zip(files, _PUBLISHED)]
+    for name, digests in DIGESTS.items():
+        if not any(a == b for a, b in zip(found, digests)):
+            continue
+        for file, have, want in zip(files, found, digests):
+            if have is not None and have != want:
+                raise DataError(
+                    f"{file.path}: not the file of {name} that the others are: expected SHA-256 {want}, "
+                    f"found {have}"
+                )
+        return name
+    return None
+
+
+def identify(folder: str) -> str | None:
+    """Name of the set in a folder, by its first labels; None: neither MNIST nor Fashion-MNIST."""
+    paths = files_in(folder)
+    if paths is None:
+        return None
+    first = bytes(read_idx(paths[1], 1)[0][:10])
+    return next((name for name, labels in _FIRST_LABELS.items() if labels == first), None)
+
+
+def _split(images: _Read, labels: _Read, limit: int) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
-    images, shape = read_idx(images_path, 3)
-    labels, (count,) = read_idx(labels_path, 1)
+    shape, (count,) = images.shape, labels.shape
     if shape[1:] != (SIDE, SIDE):
-        raise DataError(f"{images_path}: expected images of 28 x 28, found {shape[1]} x {shape[2]}")
+        raise DataError(f"{images.path}: expected images of 28 x 28, found {shape[1]} x {shape[2]}")
     if shape[0] != count:
-        raise DataError(f"{labels_path}: expected {shape[0]:,} labels for as many images, found {count:,}")
+        raise DataError(f"{labels.path}: expected {shape[0]:,} labels for as many images, found {count:,}")
     if not count:
-        raise DataError(f"{images_path}: expected images, found none")
-    if max(labels) >= CLASSES:
-        raise DataError(f"{labels_path}: expected labels 0 to 9, found {max(labels)}")
-    x = torch.frombuffer(images, dtype=torch.uint8).view(-1, 1, SIDE, SIDE)
-    y = torch.frombuffer(labels, dtype=torch.uint8).long()
+        raise DataError(f"{images.path}: expected images, found none")
+    if max(labels.raw) >= CLASSES:
+        raise DataError(f"{labels.path}: expected labels 0 to 9, found {max(labels.raw)}")
+    x = torch.frombuffer(images.raw, dtype=torch.uint8).view(-1, 1, SIDE, SIDE)
+    y = torch.frombuffer(labels.raw, dtype=torch.uint8).long()
     if limit:
         x, y = x[:limit].clone(), y[:limit].clone()
-    return x, y, bytes(labels[:10])
+    return x, y
 
 
 def load(folder: str | None, seed: int, train_samples: int = 0, test_samples: int = 0) -> Dataset:
@@ -149,9 +216,13 @@ def load(folder: str | None, seed: int, train_samples: int = 0, test_samples: in
     paths = files_in(folder)
     if paths is None:
         raise DataError(f"{folder}: the IDX files are gone; {HINT}")
-    train_x, train_y, first = _split(paths[0], paths[1], train_samples)
-    test_x, test_y, _ = _split(paths[2], paths[3], test_samples)
-    name = next((n for n, labels in _FIRST_LABELS.items() if labels == first), "IDX images")
+    files = [_read(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1))]
+    name = published(files)
+    if name is None:
+        first = bytes(files[1].raw[:10])
+        name = next((n for n, labels in _FIRST_LABELS.items() if labels == first), "IDX images")
+    train_x, train_y = _split(files[0], files[1], train_samples)
+    test_x, test_y = _split(files[2], files[3], test_samples)
     classes = FASHION if name == "Fashion-MNIST" else DIGITS
     return Dataset(train_x, train_y, test_x, test_y, f"{name} ({folder})", False, classes)
 

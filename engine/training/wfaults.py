@@ -1,20 +1,15 @@
 """Drills: `NAME[:MAGNITUDE][@STEP[-STEP]]` plants a real cause in a run, never a fake measurement.
 
-Worker side; needs no torch to parse. The truth (what, from when to when) goes to `truth.jsonl` in the run
-directory: detectors are scored against it and never read it.
+The catalogue and its notation; wplanter.py carries it out. Worker side, but also what the command line and
+the launch dialog offer: nothing beside it is imported here.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import signal
-import time
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    import torch
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 DEFAULT_STEP = 100
 
@@ -24,18 +19,193 @@ class Kind(NamedTuple):
     """Default; None: the fault has none."""
     unit: str
     help: str
+    workloads: tuple[str, ...] = ()
+    """Which it can be planted in; () = all."""
+    needs: Mapping[str, float] = MappingProxyType({})
+    """Options and the least value they must have, as `workers`: 1."""
+    tier: str = "A"
+    """A: a real fault of a real resource. B: a real pathology inside the training."""
+    expects: tuple[str, ...] = ()
+    """Ids of the rules that should open."""
+    from_start: bool = False
+    """Planted before the first step, for the whole run."""
+    sizes: tuple[float, ...] = ()
+    """Mild, clear and severe."""
+
+
+def fits(kind: Kind, workload: str) -> bool:
+    return not kind.workloads or workload in kind.workloads
+
+
+_IMAGES = ("mnist-cnn",)
+_NETS = ("mnist-cnn", "gpt")
+_LOADERS = MappingProxyType({"workers": 1.0})
+_RANKS = MappingProxyType({"nproc": 2.0})
+
+
+def _a(size: float | None, unit: str, text: str, *expects: str, **more: object) -> Kind:
+    return Kind(size, unit, text, expects=expects, **more)  # type: ignore[arg-type]
+
+
+def _b(size: float | None, unit: str, text: str, *expects: str, **more: object) -> Kind:
+    return Kind(size, unit, text, tier="B", expects=expects, **more)  # type: ignore[arg-type]
 
 
 KINDS = {
-    "nan": Kind(None, "", "a NaN pixel in every batch of the window"),
-    "lr": Kind(100.0, "x", "learning rate times MAGNITUDE"),
-    "leak": Kind(16.0, "MiB/step", "keeps memory and never gives it back"),
-    "oom": Kind(64.0, "MiB/piece", "allocates until the allocator or the kernel says no"),
-    "slow-data": Kind(50.0, "ms", "every batch comes that much later"),
-    "hang": Kind(0.0, "s", "the step waits (0: for ever)"),
-    "crash": Kind(None, "", "the step raises"),
-    "kill": Kind(None, "", "the worker kills itself with SIGKILL"),
-    "fill": Kind(64.0, "MB", "writes ballast into the run directory"),
+    "leak": _a(16.0, "MiB/step", "keeps memory and never gives it back", "host-mem-leak"),
+    "oom": _a(64.0, "MiB/piece", "allocates until the allocator or the kernel says no", "oom-killed"),
+    "cgroup-oom": _a(
+        64.0, "MiB", "a memory cgroup of its own with that much room, then allocates beyond it", "oom-killed"
+    ),
+    "alloc-fail": _a(
+        64.0,
+        "MiB",
+        "an address space limit with that much room, then allocates beyond it",
+        "oom-host-exception",
+    ),
+    "mem-pressure": _a(
+        32.0, "MiB", "a memory cgroup with that much room, and reads files through it", "psi-memory"
+    ),
+    "kill": _a(None, "", "the worker kills itself with SIGKILL", "worker-sigkilled"),
+    "crash": _a(None, "", "the step raises", "worker-crashed"),
+    "hang": _a(0.0, "s", "the step waits (0: for ever)", "training-stalled"),
+    "stop": _a(
+        0.0, "s", "the worker stops itself by SIGSTOP (0: until somebody continues it)", "training-stalled"
+    ),
+    "slow-data": _a(50.0, "ms", "every batch comes that much later", "input-bound", sizes=(5, 50, 500)),
+    "slow-disk": _a(
+        16.0, "MiB", "every batch reads that much past the page cache", "input-bound", sizes=(4, 16, 64)
+    ),
+    "slow-transform": _a(
+        15.0, "ms", "every batch computes that much longer on one core", "input-bound", sizes=(3, 15, 60)
+    ),
+    "cpu-quota": _a(
+        20.0,
+        "ms of 100",
+        "a CPU cgroup of its own with that quota",
+        "cpu-throttled-cgroup",
+        sizes=(50, 20, 5),
+    ),
+    "neighbour": _a(4.0, "processes", "busy loops on the same cores", "cpu-contended", sizes=(1, 4, 16)),
+    "fill": _a(64.0, "MB", "writes ballast into the run directory", "disk-fill", "checkpoint-failed"),
+    "shm": _a(
+        16.0,
+        "MB",
+        "a /dev/shm of its own of that size, filled at the step",
+        "shm-exhausted",
+        "training-stalled",
+        needs=_LOADERS,
+        workloads=_NETS,
+    ),
+    "loader-kill": _a(
+        None, "", "a loader process gets SIGKILL", "loader-worker-died", needs=_LOADERS, workloads=_NETS
+    ),
+    "loader-exit": _a(
+        None,
+        "",
+        "a loader process leaves without a word",
+        "loader-worker-died",
+        needs=_LOADERS,
+        workloads=_NETS,
+    ),
+    "loader-hang": _a(
+        0.0,
+        "s",
+        "a loader process waits for a lock (0: for ever)",
+        "training-stalled",
+        needs=_LOADERS,
+        workloads=_NETS,
+    ),
+    "bad-sample": _a(None, "", "reading a sample raises", "worker-crashed"),
+    "straggler": _a(
+        50.0,
+        "ms",
+        "the last rank's batches come that much later",
+        "straggler-wait",
+        needs=_RANKS,
+        workloads=_NETS,
+        sizes=(5, 50, 500),
+    ),
+    "straggler-compute": _a(
+        50.0,
+        "ms",
+        "the last rank computes that much more",
+        "straggler-wait",
+        needs=_RANKS,
+        workloads=_NETS,
+        sizes=(5, 50, 500),
+    ),
+    "nan": _b(None, "", "a NaN pixel in every batch of the window", "loss-nonfinite", workloads=_IMAGES),
+    "lr": _b(
+        100.0, "x", "learning rate times MAGNITUDE", "loss-spike", "loss-diverging", sizes=(10, 100, 1000)
+    ),
+    "lr-low": _b(1000.0, "x", "learning rate divided by MAGNITUDE", "lr-too-low", sizes=(30, 1000, 100_000)),
+    "labels-permuted": _b(
+        None, "", "labels change places within their batch", "loss-spike", "loss-diverging", workloads=_NETS
+    ),
+    "labels-random": _b(
+        1.0,
+        "share",
+        "that share of all labels is drawn by lot",
+        "chance-level",
+        workloads=_IMAGES,
+        from_start=True,
+        sizes=(0.2, 0.5, 1),
+    ),
+    "input-scale": _b(
+        255.0,
+        "x",
+        "inputs times MAGNITUDE, as without `/ 255`",
+        "loss-spike",
+        workloads=_IMAGES,
+        sizes=(5, 255, 10_000),
+    ),
+    "init": _b(
+        10.0,
+        "x",
+        "first weights times MAGNITUDE",
+        "init-loss-mismatch",
+        from_start=True,
+        workloads=_NETS,
+        sizes=(3, 10, 100),
+    ),
+    "bias": _b(
+        5.0,
+        "",
+        "hidden biases begin at minus MAGNITUDE: dead ReLUs",
+        "chance-level",
+        workloads=_IMAGES,
+        from_start=True,
+        sizes=(1, 5, 50),
+    ),
+    "deep-sigmoid": _b(
+        12.0,
+        "layers",
+        "so many sigmoid layers before the last",
+        "grad-vanishing",
+        workloads=_IMAGES,
+        from_start=True,
+        sizes=(4, 12, 24),
+    ),
+    "few-samples": _b(
+        200.0,
+        "samples",
+        "trains on so few",
+        "overfitting",
+        workloads=_NETS,
+        from_start=True,
+        sizes=(1000, 200, 50),
+    ),
+    "imbalance": _b(
+        1.0,
+        "%",
+        "keeps so much of class 0",
+        "class-imbalance",
+        workloads=_IMAGES,
+        from_start=True,
+        sizes=(10, 1, 0.1),
+    ),
+    "eval-raw": _b(None, "", "evaluates without `/ 255`", "preprocess-mismatch", workloads=_IMAGES),
 }
 _SPEC = re.compile(r"([a-z-]+?)(?::([0-9.]+))?(?:@([0-9]+)(?:-([0-9]+))?)?")
 
@@ -50,10 +220,6 @@ class Fault(NamedTuple):
 
     def active(self, step: int) -> bool:
         return step >= self.first and (self.last is None or step <= self.last)
-
-
-class PlantedCrash(RuntimeError):
-    """What the `crash` drill raises."""
 
 
 def parse(spec: str) -> Fault:
@@ -71,141 +237,12 @@ def parse(spec: str) -> Fault:
         size = float(magnitude) if magnitude is not None else (kind.magnitude or 0.0)
     except ValueError:
         raise ValueError(f"fault '{spec}': '{magnitude}' is not a number") from None
-    start = int(first) if first else DEFAULT_STEP
+    start = int(first) if first else (1 if kind.from_start else DEFAULT_STEP)
     end = int(last) if last else None
+    if kind.from_start and (start != 1 or end is not None):
+        raise ValueError(
+            f"fault '{spec}': {name} is there from the first step to the last: leave out the window"
+        )
     if start < 1 or (end is not None and end < start):
         raise ValueError(f"fault '{spec}': the window must begin at step 1 or later and end after it begins")
     return Fault(name, size, start, end, spec)
-
-
-class Planter:
-    """Carries the faults of a run out at their steps."""
-
-    def __init__(self, faults: list[Fault], directory: str, entity: str) -> None:
-        self.faults = faults
-        self._directory = directory
-        self._entity = entity
-        self._open: dict[int, dict[str, object]] = {}
-        self._kept: list[torch.Tensor] = []
-
-    def begin(self, step: int, optimizer: torch.optim.Optimizer) -> None:
-        """Called before each step. May raise, hang or never return: that is the drill."""
-        for i, fault in enumerate(self.faults):
-            active = fault.active(step)
-            if active and i not in self._open:
-                self._onset(i, fault, step, optimizer)
-            elif not active and i in self._open:
-                self._clear(i, fault, step, optimizer)
-        for i in self._open:
-            self._act(self.faults[i])
-
-    def close(self, step: int) -> None:
-        """The run ends: close the windows still open."""
-        for truth in self._open.values():
-            self._write({**truth, "t1": time.time_ns(), "step1": step})
-
-    def _onset(self, i: int, fault: Fault, step: int, optimizer: torch.optim.Optimizer) -> None:
-        truth: dict[str, object] = {
-            "id": fault.name, "entity": self._entity, "t0": time.time_ns(), "t1": None,
-            "step0": step, "step1": None, "magnitude": fault.magnitude, "spec": fault.spec,
-        }  # fmt: skip
-        self._open[i] = truth
-        self._write(truth)
-        if fault.name == "lr":
-            _scale_lr(optimizer, fault.magnitude)
-        elif fault.name == "fill":
-            self._fill(fault)
-
-    def _clear(self, i: int, fault: Fault, step: int, optimizer: torch.optim.Optimizer) -> None:
-        truth = self._open.pop(i)
-        if fault.name == "lr":
-            _scale_lr(optimizer, 1.0 / fault.magnitude)
-        elif fault.name == "fill":
-            _unlink(os.path.join(self._directory, "ballast"))
-        elif fault.name == "leak":
-            self._kept.clear()
-        self._write({**truth, "t1": time.time_ns(), "step1": step})
-
-    def _act(self, fault: Fault) -> None:
-        if fault.name == "leak":
-            self._allocate(fault.magnitude)
-        elif fault.name == "oom":
-            _be_first_victim()
-            while True:
-                self._allocate(fault.magnitude)
-        elif fault.name == "hang":
-            _hang(fault.magnitude)
-        elif fault.name == "crash":
-            raise PlantedCrash("the crash drill raised this")
-        elif fault.name == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def fetch(self, step: int) -> None:
-        """In the data path (also in a loader process): the storage is slow."""
-        for fault in self.faults:
-            if fault.name == "slow-data" and fault.active(step):
-                time.sleep(fault.magnitude / 1000)
-
-    def batch(self, step: int, images: torch.Tensor) -> None:
-        """The scaled batch, in place."""
-        for fault in self.faults:
-            if fault.name == "nan" and fault.active(step):
-                images.view(-1)[0] = float("nan")
-
-    def due(self, step: int) -> list[Fault]:
-        """Faults that begin at this step: to be logged before `begin`, which may never return."""
-        return [f for f in self.faults if f.first == step]
-
-    def _allocate(self, mib: float) -> None:
-        import torch
-
-        # Written to, so that the memory is really taken.
-        self._kept.append(torch.ones(max(1, int(mib * (1 << 20))), dtype=torch.uint8))
-
-    def _fill(self, fault: Fault) -> None:
-        piece = b"\xa5" * (1 << 20)
-        left = int(fault.magnitude * 1_000_000)
-        try:
-            with open(os.path.join(self._directory, "ballast"), "wb", buffering=0) as out:
-                while left > 0:
-                    left -= out.write(piece[:left])
-        except OSError:
-            pass  # Full before the ballast was complete: what the drill is for.
-
-    def _write(self, truth: dict[str, object]) -> None:
-        line = json.dumps(truth, separators=(",", ":")) + "\n"
-        try:
-            fd = os.open(
-                os.path.join(self._directory, "truth.jsonl"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600
-            )
-            with os.fdopen(fd, "w") as out:
-                out.write(line)
-        except OSError as error:
-            print(f"truth.jsonl: {error.strerror}: {line.strip()}", flush=True)
-
-
-def _scale_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] *= factor
-
-
-def _be_first_victim() -> None:
-    """The out-of-memory drill must take this process, never a neighbour's."""
-    try:
-        with open("/proc/self/oom_score_adj", "w") as out:
-            out.write("1000")
-    except OSError:
-        pass
-
-
-def _hang(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not seconds or time.monotonic() < end:
-        time.sleep(min(1.0, end - time.monotonic()) if seconds else 3600.0)
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass

@@ -164,7 +164,9 @@ class RunLog:
         self._blocked = False
         self._last_flush = time.monotonic()
         self._last_look = self._last_flush
-        make_reserve(directory, LOG_RESERVE)
+        # One reserve a run: the other ranks' logs go without.
+        self._reserved = name == "steps.jsonl"
+        self._make_reserve()
 
     def step(self, fields: Mapping[str, object]) -> None:
         self._add(encode_step(fields))
@@ -196,7 +198,7 @@ class RunLog:
             except OSError:
                 return  # a quota, for one, that statvfs does not know of
             self._blocked = False
-            make_reserve(self.directory, LOG_RESERVE)
+            self._make_reserve()
             lost = f", {self.steps_lost:,} steps were lost" if self.steps_lost else ""
             self.event("note", "run log: space again" + lost, None, lost=self.steps_lost)
 
@@ -210,7 +212,15 @@ class RunLog:
             except OSError:
                 pass
         os.close(self._fd)
-        drop_reserve(self.directory, LOG_RESERVE)
+        self._drop_reserve()
+
+    def _make_reserve(self) -> None:
+        if self._reserved:
+            make_reserve(self.directory, LOG_RESERVE)
+
+    def _drop_reserve(self) -> None:
+        if self._reserved:
+            drop_reserve(self.directory, LOG_RESERVE)
 
     def _add(self, line: bytes) -> None:
         self._lines.append(line)
@@ -261,7 +271,7 @@ class RunLog:
         }
         note = encode_event("note", text, None, data)
         events = [line for line in waiting if not line.startswith(_STEP_PREFIX)]
-        drop_reserve(self.directory, LOG_RESERVE)
+        self._drop_reserve()
         self._lines = [*events, note]
         try:
             self._drain()

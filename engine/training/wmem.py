@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 LOOK_S = 10.0
@@ -54,13 +55,13 @@ def _field(path: str, key: str) -> int | None:
     return None
 
 
+_MARKS = {"memory": ("memory.oom_control", "memory.events"), "cpu": ("cpu.cfs_quota_us", "cpu.max")}
+"""A file that a group of the controller has: v1, v2."""
+
+
 def memory_cgroup(root: str = "/") -> str | None:
     """Folder of this process's memory cgroup (v1 controller, else v2), where it can be seen."""
-    try:
-        lines = read(os.path.join(root, "proc/self/cgroup")).splitlines()
-        mounts = read(os.path.join(root, "proc/self/mountinfo")).splitlines()
-    except OSError:
-        return None
+    lines = _lines(root, "cgroup")
     paths = {}
     for line in lines:
         _, controllers, path = line.split(":", 2)
@@ -69,22 +70,65 @@ def memory_cgroup(root: str = "/") -> str | None:
         elif not controllers:
             paths["v2"] = path
     for version, path in sorted(paths.items()):
-        for mount in mounts:
-            left, _, right = mount.partition(" - ")
-            kind, _, options = [*right.split(" ", 2), "", ""][:3]
-            if kind != ("cgroup" if version == "v1" else "cgroup2"):
-                continue
-            if version == "v1" and "memory" not in options.split(","):
-                continue
-            mount_root, point = left.split(" ")[3:5]
+        for mount_root, point in _mounts(root, "memory" if version == "v1" else None):
             inner = path[len(mount_root) :] if mount_root != "/" and path.startswith(mount_root) else path
-            file = "memory.oom_control" if version == "v1" else "memory.events"
             # In a cgroup namespace the path may lie above what is mounted: then the mount itself is it.
             for place in (point + inner, point):
                 folder = os.path.join(root, place.strip("/"))
-                if os.path.exists(os.path.join(folder, file)):
+                if os.path.exists(os.path.join(folder, _MARKS["memory"][version == "v2"])):
                     return folder
     return None
+
+
+def controller_cgroup(controller: str, root: str = "/") -> tuple[str | None, bool]:
+    """(folder in which a group of a controller can be made, whether it is v1). v2: where it is mounted, as
+    only there groups and processes may be side by side."""
+    for _, point in _mounts(root, controller):
+        return os.path.join(root, point.strip("/")), True
+    for _, point in _mounts(root, None):
+        folder = os.path.join(root, point.strip("/"))
+        try:
+            offered = read(os.path.join(folder, "cgroup.controllers")).split()
+        except OSError:
+            continue
+        if controller in offered:
+            return folder, False
+    return None, False
+
+
+def drill_group(pid: int) -> str:
+    """Name of the cgroup that a drill makes for a process."""
+    return f"dctop-drill-{pid}"
+
+
+def sweep_drills(pid: int) -> None:
+    """Remove the groups that a drill of a process, now dead, has left."""
+    for controller in ("memory", "cpu"):
+        folder, _ = controller_cgroup(controller)
+        if folder is not None:
+            try:
+                os.rmdir(os.path.join(folder, drill_group(pid)))
+            except OSError:
+                pass
+
+
+def _lines(root: str, file: str) -> list[str]:
+    try:
+        return read(os.path.join(root, "proc/self", file)).splitlines()
+    except OSError:
+        return []
+
+
+def _mounts(root: str, controller: str | None) -> Iterator[tuple[str, str]]:
+    """(root, mount point) of the hierarchies of a v1 controller; None: of v2."""
+    for mount in _lines(root, "mountinfo"):
+        left, _, right = mount.partition(" - ")
+        kind, _, options = [*right.split(" ", 2), "", ""][:3]
+        if kind == ("cgroup2" if controller is None else "cgroup") and (
+            controller is None or controller in options.split(",")
+        ):
+            mount_root, point = left.split(" ")[3:5]
+            yield mount_root, point
 
 
 def memory_counts(folder: str | None) -> MemoryCounts:
@@ -157,8 +201,12 @@ class KillWatch:
 
     def judge(self, pid: int) -> Verdict:
         """Why a process that got SIGKILL got it."""
-        after = memory_counts(self._folder)
-        inside = _difference(self._before.oom_kill, after.oom_kill)
+        after, before = memory_counts(self._folder), self._before.oom_kill
+        parent, _ = controller_cgroup("memory")
+        drill = os.path.join(parent, drill_group(pid)) if parent else ""
+        if drill and os.path.isdir(drill):
+            after, before = memory_counts(drill), 0  # a drill gave it a group of its own
+        inside = _difference(before, after.oom_kill)
         node = _difference(self._before.node_oom_kill, after.node_oom_kill)
         said = self._log.killing_of(pid)
         if said is None and node and self._log.authoritative:

@@ -38,6 +38,26 @@ def mnist_cnn(activation: str, classes: int = 10) -> torch.nn.Module:
     )
 
 
+def line() -> torch.nn.Module:
+    """(N, 2) -> (N): theta . x, theta = 0 as the handbook begins."""
+    import torch
+
+    class Line(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.theta = torch.nn.Parameter(torch.zeros(1, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(x, self.theta).squeeze(1)
+
+    return Line()
+
+
+def half_squares(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """J(theta) = 1/2 sum (y - theta . x)^2; its gradient is -X^T (y - X theta)."""
+    return 0.5 * (y - out).square().sum()
+
+
 def loss_function(name: str, classes: int = 10) -> LossFunction:
     """`cross-entropy` of the logits (nats, mean over the batch) or `mse`: the mean squared difference
     between softmax probabilities and the one-hot label."""
@@ -89,6 +109,14 @@ def norms(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     import torch
 
     return list(torch._foreach_norm(tensors))
+
+
+def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """L2 norm over all of them together."""
+    import torch
+
+    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(norms(tensors)))
+    return norm
 
 
 class UpdateRatio:

@@ -23,6 +23,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [HERE, *(p for p in sys.path if os.path.abspath(p or ".") != HERE)]
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dctop.engine.training import wlog, wmem, wsuper, wtrain
 else:
     import wlog
@@ -30,7 +32,10 @@ else:
     import wsuper
 
 MIN_TORCH = (2, 1)
-_TOLD = ("Refused", "Unusable", "DataError", "CheckpointError", "NotFinite", "RunDirectoryGone")
+_TOLD = (
+    "Refused", "Unusable", "DataError", "CorpusError", "CheckpointError", "NotFinite", "RunDirectoryGone",
+    "CannotPlant",
+)  # fmt: skip
 """Exceptions that are messages to the user: one line, no traceback."""
 _CPU_OOM = re.compile(r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)[^\d]*(\d+)?")
 _CUDA_OOM = re.compile(r"Tried to allocate ([\d.]+ \w+)")
@@ -53,7 +58,20 @@ def classify(error: BaseException) -> dict[str, object]:
         data["asked_bytes"] = int(host[1]) if host and host[1] else None
     elif "DataLoader worker" in text and ("exited unexpectedly" in text or "killed by signal" in text):
         data["kind"] = "loader-died"
+    elif isinstance(error, (OSError, EOFError)) and _while_taking_a_batch(error):
+        data["kind"] = "loader-died"
     return data
+
+
+def _while_taking_a_batch(error: BaseException) -> bool:
+    """Raised where a batch is taken over from a loader process: it was killed while it handed it on."""
+    frame = error.__traceback__
+    while frame is not None:
+        place = frame.tb_frame.f_code.co_filename
+        if place.endswith(("multiprocessing/connection.py", "multiprocessing/reductions.py")):
+            return True
+        frame = frame.tb_next
+    return False
 
 
 def one_line(error: BaseException) -> str:
@@ -92,7 +110,8 @@ class Wishes:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGUSR1, self._checkpoint)
         # The supervisor forked us with these blocked, so that none was lost before this line.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD})
+        mine = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP, signal.SIGCHLD}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, mine)
 
     def _stop(self, number: int, _frame: object) -> None:
         self.stop = signal.Signals(number).name
@@ -108,26 +127,31 @@ class Unusable(Exception):
 class Ending:
     """How the training half ended: exit code and the words for the supervisor."""
 
-    def __init__(self, status: str, reason: str, step: int) -> None:
-        self.status, self.reason, self.step = status, reason, step
+    def __init__(
+        self, status: str, reason: str, step: int, facts: Mapping[str, object] | None = None
+    ) -> None:
+        self.status, self.reason, self.step, self.facts = status, reason, step, facts or {}
 
     @property
     def code(self) -> int:
         return 0 if self.status in ("finished", "stopped") else 1
 
+    def said(self) -> dict[str, object]:
+        return {**self.facts, "status": self.status, "reason": self.reason[:1000], "step": self.step}
+
     def send(self, fd: int) -> None:
-        said = {"status": self.status, "reason": self.reason[:1000], "step": self.step}
-        os.write(fd, json.dumps(said).encode())
+        os.write(fd, json.dumps(self.said()).encode())
         os.close(fd)
 
 
-def train(directory: str) -> Ending:
-    """The whole run in this process. Never raises: everything is in the log and in the Ending."""
+def train(directory: str, log_name: str = "steps.jsonl") -> Ending:
+    """The whole run (or one rank of it) in this process. Never raises: everything is in the log and in the
+    Ending."""
     wishes = Wishes()
     wishes.listen()
     os.umask(0o077)
     try:
-        log = wlog.RunLog(directory)
+        log = wlog.RunLog(directory, log_name)
     except OSError as error:
         return Ending("failed", f"{directory}: {error.strerror}", 0)
     trainer: wtrain.Trainer | None = None
@@ -154,6 +178,8 @@ def failed(error: BaseException, log: wlog.RunLog, trainer: wtrain.Trainer | Non
     step = trainer.step if trainer is not None else 0
     text = one_line(error)
     data = classify(error)
+    if data.get("kind") == "loader-died" and "DataLoader worker" not in text:
+        text = f"a loader process died: {text}"
     if type(error).__name__ in _TOLD:
         print(text, file=sys.stderr, flush=True)
     else:
@@ -161,16 +187,56 @@ def failed(error: BaseException, log: wlog.RunLog, trainer: wtrain.Trainer | Non
         print(trace, file=sys.stderr, flush=True)
         data["traceback"] = trace
     try:
-        if trainer is not None and trainer.planter is not None:
-            trainer.planter.close(step)
+        if trainer is not None:
+            trainer.abandon()
         log.event("exception", text, step, **data)
     except Exception as second:  # the directory may be gone: the reason still travels by the pipe
         print(f"run log: {second}", file=sys.stderr, flush=True)
     return Ending("failed", text, step)
 
 
+def processes(directory: str) -> tuple[int, int]:
+    """(ranks, threads) that run.json asks for."""
+    try:
+        config = wlog.read_json(os.path.join(directory, "run.json")).get("config")
+    except (OSError, ValueError):
+        return 1, 0  # said by `train`
+    asked = [config.get(name) if isinstance(config, dict) else None for name in ("nproc", "threads")]
+    ranks, threads = (value if isinstance(value, int) else 0 for value in asked)
+    return max(1, ranks), threads
+
+
+def train_here_or_led(directory: str) -> Ending:
+    """The run in this process, or in as many as it asks for with this one as their leader."""
+    ranks, threads = processes(directory)
+    if ranks == 1:
+        return train(directory)
+    try:
+        import_torch()
+        if TYPE_CHECKING:
+            from dctop.engine.training import wdist
+        else:
+            import wdist
+        return Ending(*wdist.lead(os.path.abspath(__file__), directory, ranks, threads))
+    except BaseException as error:
+        traceback.print_exc()
+        return Ending("failed", one_line(error), 0)
+
+
+def train_rank(directory: str) -> int:
+    """One rank, started by torchrun's launcher."""
+    rank = int(os.environ["RANK"])
+    ending = train(directory, f"steps.{rank}.jsonl" if rank else "steps.jsonl")
+    if TYPE_CHECKING:
+        from dctop.engine.training import wdist
+    else:
+        import wdist
+    wdist.report(ending.status, ending.reason, ending.step)
+    return ending.code
+
+
 def train_supervised(directory: str, report: int) -> int:
-    ending = train(directory)
+    ending = train_here_or_led(directory)
     ending.send(report)
     sys.stdout.flush()
     return ending.code
@@ -180,6 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="worker.py", description="Trains as DIR/run.json says.")
     parser.add_argument("--run-dir", required=True, metavar="DIR", help="the run's directory, with run.json")
     parser.add_argument("--supervise", action="store_true", help="go to the background under a supervisor")
+    parser.add_argument("--rank", action="store_true", help="be one of several (started by torchrun)")
     asked = parser.parse_args(arguments)
     directory = os.path.abspath(asked.run_dir)
     if not os.path.isfile(os.path.join(directory, "run.json")):
@@ -187,12 +254,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if asked.supervise:
         return wsuper.supervise(directory, lambda report: train_supervised(directory, report))
+    if asked.rank:
+        return train_rank(directory)
     watch = wmem.KillWatch()
     facts = wsuper.identity()
     wlog.update_run(directory, **facts, pid=os.getpid(), start_ticks=wsuper.start_ticks(os.getpid()))
-    ending = train(directory)
-    report: dict[str, object] = {"status": ending.status, "reason": ending.reason, "step": ending.step}
-    wsuper.end_record(directory, os.getpid(), ending.code, report, watch)
+    ending = train_here_or_led(directory)
+    wsuper.end_record(directory, os.getpid(), ending.code, ending.said(), watch)
     return ending.code
 
 

@@ -146,14 +146,22 @@ def end_record(directory: str, pid: int, code: int, report: dict[str, object], w
     data: dict[str, object] = {"exit_code": code}
     text = str(report.get("reason") or "")
     status = str(report.get("status") or "failed")
+    rank = report.get("rank")
     if code < 0:
         status, text = "killed", _killed(pid, code, watch, data)
+    elif status == "killed" and isinstance(rank, int):
+        # One of several processes was: it counts as the death of the run, with its own evidence.
+        data["rank"], data["rank_pid"] = rank, report.get("rank_pid")
+        died = int(str(report.get("rank_exit_code")))
+        data["exit_code"] = died
+        text = f"rank {rank} {_killed(int(str(report.get('rank_pid'))), died, watch, data)}"
     elif not report:
         text = f"ended with exit code {code} and no word" if code else "ended without a word"
     data["status"] = status
     if status in ("failed", "killed"):
         data["stderr"] = last_line(os.path.join(directory, "stdout.log"))
     step = report.get("step")
+    wmem.sweep_drills(pid)
     line = wlog.encode_event("end", text, step if isinstance(step, int) else None, data)
     _append(directory, line)
     wlog.drop_reserve(directory, wlog.END_RESERVE)

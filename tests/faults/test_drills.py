@@ -111,7 +111,7 @@ def test_an_exception_has_its_traceback_and_one_line(drills: dict[str, Path]) ->
     state = wait_end(drills["crash"])
     assert (state.status, state.reason) == ("failed", "PlantedCrash: the crash drill raised this")
     said = find(state, "exception")
-    assert said.data["traceback"].startswith("Traceback") and "wfaults.py" in said.data["traceback"]
+    assert said.data["traceback"].startswith("Traceback") and "wplanter.py" in said.data["traceback"]
     assert said.step == 6 and list(state.columns["step"]) == [1, 2, 3, 4, 5, 6]
 
 

@@ -24,7 +24,8 @@ _TOLD = frozenset(("start", "epoch", "eval", "checkpoint", "nonfinite", "fault",
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument("workload", choices=tuple(options.WORKLOADS), help="what to train")
+    parser.add_argument("workload", choices=tuple(options.WORKLOADS), nargs="?", help="what to train")
+    parser.add_argument("--list-faults", action="store_true", help="what --fault can plant, and end")
     parser.add_argument("--headless", action="store_true", help="no dashboard: a progress bar, or lines")
     parser.add_argument("--detach", action="store_true", help="start it, print its id and end")
     parser.add_argument("--python", metavar="PATH", help=options.PYTHON.help)
@@ -37,6 +38,11 @@ def run(args: Namespace) -> int:
     130 stopped by Ctrl-C."""
     from dctop.engine.training import launcher
 
+    if args.list_faults:
+        print(fault_table(args.workload))
+        return 0
+    if args.workload is None:
+        raise CommandError(f"what to train? one of {', '.join(options.WORKLOADS)}", 2)
     given = options.from_arguments(args)
     result = launcher.launch({"workload": args.workload, **given}, args.python, args.resume)
     if result.run_id is None:
@@ -49,6 +55,20 @@ def run(args: Namespace) -> int:
 
         return run_dashboard(focus_run=result.run_id)
     return Headless(result.run_id).follow()
+
+
+def fault_table(workload: str | None = None) -> str:
+    """One line a fault: how it is written, what it does, the rule that should notice."""
+    names = options.WORKLOADS if workload is None else (workload,)
+    kinds = {name: kind for each in names for name, kind in options.drills(each).items()}
+    lines = ["NAME[:SIZE][@STEP[-STEP]]"]
+    for name, kind in kinds.items():
+        size = "" if kind.magnitude is None else f":{kind.magnitude:g} {kind.unit}"
+        needs = "".join(f" --{option} {least:g}" for option, least in kind.needs.items())
+        where = f" ({', '.join(kind.workloads)})" if kind.workloads and workload is None else ""
+        text = kind.help + (f"; needs{needs}" if needs else "") + where
+        lines.append(f"  {name + size:30} {text} -> {', '.join(kind.expects)}")
+    return "\n".join(lines)
 
 
 class Headless:

@@ -1,0 +1,96 @@
+"""Faults of tier B: the pathology itself, planted in data, labels, weights and evaluation.
+
+Worker side; needs no torch to import. Everything is decided by the step alone, so a loader process does the
+same as the training one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from dctop.engine.training.wbatches import Batch
+    from dctop.engine.training.wfaults import Fault
+    from dctop.engine.training.wtasks import Task
+
+_SEED = 20_261_128
+
+
+class Spoiler:
+    """Applies the faults of tier B that are active at a step."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self._faults = faults
+
+    def _active(self, name: str, step: int) -> Fault | None:
+        return next((f for f in self._faults if f.name == name and f.active(step)), None)
+
+    def _planted(self, name: str) -> Fault | None:
+        return next((f for f in self._faults if f.name == name), None)
+
+    def spoil_set(self, task: Task) -> None:
+        """labels-random, few-samples, imbalance: the training set, in place."""
+        import torch
+
+        few = self._planted("few-samples")
+        if few is not None:
+            task.train_count = min(task.train_count, max(1, int(few.magnitude)))
+        labels = getattr(task.fetch, "labels", None)
+        if labels is None:
+            return
+        rng = torch.Generator().manual_seed(_SEED)
+        lot, thin = self._planted("labels-random"), self._planted("imbalance")
+        if lot is not None:
+            struck = torch.rand(len(labels), generator=rng) < lot.magnitude
+            labels[struck] = torch.randint(0, len(task.classes), (int(struck.sum()),), generator=rng)
+        if thin is not None:
+            images = task.fetch.images  # type: ignore[attr-defined]
+            kept = (labels != 0) | (torch.rand(len(labels), generator=rng) < thin.magnitude / 100)
+            task.fetch.images, task.fetch.labels = images[kept], labels[kept]  # type: ignore[attr-defined]
+            task.train_count = min(task.train_count, int(kept.sum()))
+
+    def spoil_model(self, model: torch.nn.Module) -> torch.nn.Module:
+        """init, bias, deep-sigmoid: how the network begins."""
+        import torch
+
+        init, bias, deep = self._planted("init"), self._planted("bias"), self._planted("deep-sigmoid")
+        if deep is not None:
+            layers = list(model.children())
+            width = layers[-1].in_features
+            extra: list[torch.nn.Module] = []
+            for _ in range(int(deep.magnitude)):
+                extra += [torch.nn.Linear(width, width), torch.nn.Sigmoid()]  # type: ignore[arg-type]
+            model = torch.nn.Sequential(*layers[:-1], *extra, layers[-1])
+        with torch.no_grad():
+            if init is not None:
+                for weight in model.parameters():
+                    if weight.ndim > 1:
+                        weight.mul_(init.magnitude)
+            if bias is not None:
+                hidden = [p for p in model.parameters() if p.ndim == 1][:-1]
+                for values in hidden:
+                    values.fill_(-bias.magnitude)
+        return model
+
+    def spoil_batch(self, step: int, batch: Batch) -> Batch:
+        """labels-permuted."""
+        x, y = batch
+        if self._active("labels-permuted", step) is None:
+            return batch
+        import torch
+
+        rng = torch.Generator().manual_seed(_SEED + step)
+        return x, y[torch.randperm(len(y), generator=rng)]
+
+    def spoil_inputs(self, step: int, inputs: torch.Tensor) -> torch.Tensor:
+        """nan, input-scale."""
+        if self._active("nan", step) is not None:
+            inputs.view(-1)[0] = float("nan")
+        scale = self._active("input-scale", step)
+        return inputs if scale is None else inputs * scale.magnitude
+
+    def spoil_evaluation(self, step: int, inputs: torch.Tensor) -> torch.Tensor:
+        """eval-raw: what training divided by 255 is not."""
+        return inputs if self._active("eval-raw", step) is None else inputs * 255.0

@@ -1,0 +1,147 @@
+"""The path of a GPU with a recording stand-in for streams and events: never a wait, times read late."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dctop.engine.training.options import resolve
+from tests.fakes.cuda import Cuda
+from tests.fakes.runs import write_idx
+from tests.fakes.worker import module
+
+wtrain, wtiming, wdevice, wlog = module("wtrain"), module("wtiming"), module("wdevice"), module("wlog")
+GPU = [f"{phase}_gpu_s" for phase in wtiming.PHASES]
+
+
+class Wishes:
+    stop = None
+    checkpoint = False
+
+
+def trainer(folder: Path, cuda: Cuda, patch: pytest.MonkeyPatch, **config: Any) -> Any:
+    patch.setattr(wdevice, "accelerator", lambda _device: cuda)
+    data = str(write_idx(folder / "idx"))
+    asked = resolve({"data": data, "batch_size": 16, "max_steps": 12, "threads": 1, **config})
+    run = {"id": "x", "workload": "mnist-cnn", "config": asked, "data_dir": data}
+    (folder / "run.json").write_text(json.dumps(run))
+    return wtrain.Trainer(str(folder), run, wlog.RunLog(str(folder)), Wishes())
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+
+
+def steps(folder: Path) -> list[dict[str, Any]]:
+    return [r for r in records(folder) if r["kind"] == "step"]
+
+
+def test_no_step_waits_and_times_come_from_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Cuda(lag=20)
+    made = trainer(tmp_path, cuda, monkeypatch, eval_every=10**6, checkpoint_every=10**6)
+    batches = made._next_epoch()
+    for _ in range(10):
+        made.one_step(batches)
+    assert "synchronize" not in cuda.calls and "event.synchronize" not in cuda.calls
+    assert cuda.calls.count("put") == 20 and cuda.calls.count("fetch") == 10
+    made.take()
+    early = len(steps(tmp_path))
+    assert 0 < early < 10  # the last ones have not passed yet
+    made.take(wait=True)
+    made.log.flush()
+    logged = steps(tmp_path)
+    assert [r["step"] for r in logged] == list(range(1, 11))
+    for record in logged:
+        spent = [record[name] for name in GPU]
+        # Six phases of a millisecond each on the stream, in one chain; the rest is between updates.
+        assert all(x >= 0.001 for x in spent) and record["gpu_s"] == pytest.approx(sum(spent), abs=0.0061)
+        assert record["loss"] > 0 and 0 <= record["accuracy"] <= 1 and record["gpu_ahead"] == 0
+    assert logged[-1]["mem_reserved_bytes"] == 5
+    assert made.channels_last and made.model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert cuda.made < 60  # recorded again, not made anew
+
+
+def test_a_device_that_waits_for_the_host_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(tmp_path, Cuda(lag=0), monkeypatch)
+    made.run()
+    made.log.close()
+    assert all(r["gpu_ahead"] == 1 for r in steps(tmp_path))
+    note = next(r for r in records(tmp_path) if r["kind"] == "note")
+    assert note["text"] == "6.0 of 80.0 GiB of cpu are taken by others"
+
+
+def test_a_device_far_behind_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wtiming, "RING", 4)
+    made = trainer(tmp_path, Cuda(lag=10**9), monkeypatch, eval_every=10**6, checkpoint_every=10**6)
+    batches = made._next_epoch()
+    for _ in range(9):
+        made.one_step(batches)
+    made.take()
+    logged = steps(tmp_path)
+    assert made.readback.dropped == 5 and [r["step"] for r in logged] == [1, 2, 3, 4, 5]
+    assert all("loss" not in r and "gpu_s" not in r and r["step_s"] > 0 for r in logged)
+
+
+def test_nothing_is_recorded_or_asked_while_a_graph_is_captured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda(lag=3)
+    made = trainer(tmp_path, cuda, monkeypatch)
+    timer = made.timer
+    cuda.capture = True
+    timer.restart()
+    timer.lap(wtiming.FORWARD)
+    assert timer.ahead() is None and timer.finish()[1] is None
+    assert made.readback.pop() == []
+    cuda.capture = False
+    timer.restart()
+    timer.lap(wtiming.FORWARD)
+    assert len(timer.finish()[1]) == 3
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "tf32"])
+def test_mixed_precision_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    made = trainer(tmp_path, Cuda(), monkeypatch, precision=precision, clip=0.5, max_steps=20)
+    made.run()
+    made.log.close()
+    logged = steps(tmp_path)
+    assert (made.precision.scaler is not None) == (precision == "fp16")
+    assert logged[-1]["loss"] < logged[0]["loss"] and logged[0]["grad_norm"] > 0
+    if precision == "fp16":
+        assert max(r["grad_norm"] for r in logged) < 100  # unscaled: the scale is 1024
+
+
+def test_accumulated_batches_are_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(tmp_path, Cuda(), monkeypatch, accumulate=4, max_steps=3)
+    made.run()
+    made.log.close()
+    assert [r["samples"] for r in steps(tmp_path)] == [64, 64, 64]
+    assert all(r["forward_gpu_s"] == pytest.approx(0.004) for r in steps(tmp_path))
+
+
+def test_the_timing_is_verified_against_synchronised_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda()
+    made = trainer(tmp_path, cuda, monkeypatch, verify_timing=True)
+    before = [p.clone() for p in made.model.parameters()]
+    module("wverify").verify(made)
+    assert all(torch.equal(a, b) for a, b in zip(before, made.model.parameters(), strict=True))
+    made.log.close()
+    said = next(r for r in records(tmp_path) if r["kind"] == "timing")["data"]
+    # The stand-in's clock has nothing to do with the host's: only that both were compared is shown.
+    assert said["phase_error"] < 0.05 and said["step_error"] is not None
+    assert cuda.calls.count("synchronize") >= 40
+
+
+def test_cuda_without_cuda_is_refused_and_auto_says_what_it_chose() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    with pytest.raises(Exception, match=r"device cuda: torch .* is built without CUDA; use --device cpu"):
+        wdevice.choose_device("cuda")
+    device, why = wdevice.choose_device("auto")
+    assert device.type == "cpu" and "built without CUDA" in why
