@@ -66,7 +66,7 @@ def run_dashboard(
             source = _open_source(replay, at, interval_s, config, lang)
             if record is not None and replay is None:
                 source.start_recording(record)
-            state, models = UiState(hidden=hidden), pane_models()
+            state, models = UiState(hidden=hidden), pane_models(config)
             if replay is None and focus_run is None:
                 _first_numbers(out, source, models, state, look, theme)
             status, failure = _show(
@@ -88,14 +88,16 @@ def run_dashboard(
     return status
 
 
-def pane_models() -> list[PaneModel]:
-    """One of each pane, the dashboard's in the order of their digits first."""
+def pane_models(config: Any = None) -> list[PaneModel]:
+    """One of each pane, the dashboard's in the order of their digits first. `config`: the user's settings."""
     from dctop.tui.panes import PANES
     from dctop.tui.panes.alert_detail import AlertDetailPane
     from dctop.tui.panes.run_view import RunPane
     from dctop.tui.panes.timeline import TimelinePane
 
-    return [make() for make in (*PANES, AlertDetailPane, RunPane, TimelinePane)]
+    run = RunPane()
+    run.energy = _setting(config, "energy") or run.energy
+    return [*(make() for make in PANES), AlertDetailPane(), run, TimelinePane()]
 
 
 def _show(
