@@ -340,10 +340,13 @@ class RunReader:
     # -- what follows from it ---------------------------------------------------------------------
 
     def samples_per_s(self) -> float | None:
-        """Over the last 50 steps, by their own wall time."""
+        """Of all ranks together, over the last 50 steps, by their own wall time."""
         samples, seconds = self._recent("samples"), self._recent("step_s")
         total = math.fsum(seconds)
-        return math.fsum(samples) / total if samples and len(samples) == len(seconds) and total > 0 else None
+        if not samples or len(samples) != len(seconds) or total <= 0:
+            return None
+        ranks = self.fact("ranks")
+        return math.fsum(samples) / total * (ranks if isinstance(ranks, int) and ranks > 1 else 1)
 
     def eta_s(self) -> float | None:
         """Steps left at the median of the last 50 step times, and the evaluations and checkpoints to

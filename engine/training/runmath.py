@@ -41,10 +41,16 @@ def recent(run: RunState, column: str, n: int = RECENT) -> list[float]:
 
 
 def throughput(run: RunState, n: int = RECENT) -> float | None:
-    """Samples a second over the last `n` steps, by their own wall time."""
+    """Samples a second of one rank over the last `n` steps, by their own wall time."""
     samples, seconds = recent(run, "samples", n), recent(run, "step_s", n)
     total = sum(seconds)
     return sum(samples) / total if samples and len(samples) == len(seconds) and total > 0 else None
+
+
+def pace(run: RunState) -> float | None:
+    """Samples a second of all ranks together."""
+    own, ranks = throughput(run), run.config.get("ranks")
+    return own if own is None or not isinstance(ranks, int) or ranks < 2 else own * ranks
 
 
 def time_left(run: RunState) -> Range | None:
@@ -166,10 +172,10 @@ def mfu(run: RunState) -> Mfu:
     peak = peak_flops(name if isinstance(name, str) else None, precision)
     if peak is None:
         return Mfu(None, f"peak of {name or 'the device'} at {precision} is not known")
-    pace = throughput(run)
-    if pace is None:
+    own = throughput(run)
+    if own is None:
         return Mfu(None, "no steps yet")
-    return Mfu(flops * pace / peak[0], f"of {peak[0] / 1e12:.0f} TFLOP/s ({peak[1]})")
+    return Mfu(flops * own / peak[0], f"of {peak[0] / 1e12:.0f} TFLOP/s ({peak[1]})")
 
 
 def differences(a: RunState, b: RunState) -> list[tuple[str, Any, Any]]:

@@ -184,7 +184,7 @@ def compare_rows(chosen: RunState, compared: Sequence[RunState], w: int, h: int,
         spans.append((f"  loss {units.significant(run.last.get('loss'), 0)}", S.TEXT))
         if accuracy is not None:
             spans.append((f"  acc {units.fixed(accuracy, 4, 0)}", S.VALUE))
-        spans.append((f"  {units.count(runmath.throughput(run), 0)} samples/s", S.DIM))
+        spans.append((f"  {units.count(runmath.pace(run), 0)} samples/s", S.DIM))
         rows.append(fit_row(spans, w))
     for other in compared:
         differ = runmath.differences(chosen, other)
