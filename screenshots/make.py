@@ -85,6 +85,26 @@ def training(t: Terminal) -> None:
     see(t, "R")
 
 
+def compare(t: Terminal) -> None:
+    """The run that goes on and the one that broke, in one plot."""
+    see(t, "R", "c", "end", "enter", "y")
+
+
+def inference(t: Terminal) -> None:
+    see(t, "R")
+    for _ in range(12):
+        if "throughput by batch" in t.text:
+            return
+        see(t, "down")
+
+
+def drill(t: Terminal) -> None:
+    """A fault chosen in the launch dialog."""
+    see(t, "t")
+    t.wait("torch 2")
+    see(t, "up", "up", "up", "right", "right")
+
+
 def help_page(t: Terminal) -> None:
     see(t, "?")
 
@@ -104,6 +124,9 @@ LIVE: dict[str, Callable[[Terminal], None]] = {
     "training": training,
     "help": help_page,
     "launch": launch,
+    "drill": drill,
+    "compare": compare,
+    "inference": inference,
     "palette": palette,
 }
 REPLAY = "replay"
@@ -193,6 +216,8 @@ def scene() -> Iterator[Stage]:
             time.sleep(2)
             stage.run("train", "mnist-cnn", "--detach", "--threads", "1", "--optimizer", "sgd", "--lr", "1e6")
             time.sleep(15)
+            stage.run("train", "mnist-cnn", "--headless", "--threads", "1", "--max-steps", "400")
+            stage.run("infer", "last", "--json", "--threads", "1", "--requests", "600", "--max-batch", "64")
             options = ("--threads", "1", "--workers", "2", "--epochs", "50")
             good = stage.run("train", "mnist-cnn", "--detach", *options).strip()
             time.sleep(20)

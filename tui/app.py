@@ -96,8 +96,11 @@ def pane_models(config: Any = None) -> list[PaneModel]:
     from dctop.tui.panes.run_view import RunPane
     from dctop.tui.panes.timeline import TimelinePane
 
-    models = [make() for make in (*PANES, AlertDetailPane, RunPane, TimelinePane)]
-    return models + gpu_panes(models, _setting(config, "energy"))
+    energy = _setting(config, "energy")
+    run = RunPane()
+    run.energy = energy or run.energy
+    models = [*(make() for make in PANES), AlertDetailPane(), run, TimelinePane()]
+    return models + gpu_panes(models, energy)
 
 
 def _show(

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from textual import events
 from textual.app import App
@@ -30,9 +30,6 @@ from dctop.tui.sources import is_live
 from dctop.tui.state import UiState
 from dctop.tui.theme import Colors, paint
 from dctop.tui.ticker import Ticker
-
-if TYPE_CHECKING:
-    from dctop.engine.training.launcher import LaunchCheck, LaunchResult
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -333,30 +330,4 @@ class DctopApp(App[int]):
             )
 
     def open_launch(self) -> None:
-        if self.requests.refused("training"):
-            return
-        from dctop.engine.training import launcher
-        from dctop.tui.dialogs.launch import LaunchDialog
-
-        def start(values: dict[str, Value]) -> str | None:
-            self.in_thread(lambda: launcher.launch(values), launched, "training")
-            self.say("starting ...")
-            return None
-
-        def launched(result: LaunchResult) -> None:
-            if result.error:
-                self.say(f"training: {result.error}", "error")
-            else:
-                self.say(f"run {result.run_id} started")
-                self.requests.select("run", str(result.run_id))
-
-        dialog = LaunchDialog(launcher.options(), start)
-
-        def checked(result: LaunchCheck) -> None:
-            note = f"torch {result.torch_version} in {result.python}; data: {result.data_source}"
-            dialog.checked(launcher.options(known=result), result.reason, note)
-            if dialog in self.node.dialog.stack:
-                self.node.redraw_dialog()
-
-        self.node.open(dialog)
-        self.in_thread(launcher.check, checked, "training check")
+        self.requests.runs.launch()

@@ -86,6 +86,42 @@ class ShowGpu(Intent):
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointRun(Intent):
+    """Have it write a checkpoint after this step."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRun(Intent):
+    """Choose a checkpoint of an ended run, then a new run goes on from it."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InferRun(Intent):
+    """Measure the inference of a run's checkpoint: ask how, start it, show it."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRun(Intent):
+    """Ask, then delete the directory of an ended run."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompareRun(Intent):
+    """Choose the runs that are drawn into one plot with this one."""
+
+    run_id: str
+    compared: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CopyText(Intent):
     text: str
 

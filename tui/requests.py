@@ -10,6 +10,7 @@ from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.alerts import AlertsPane
 from dctop.tui.panes.gpu import GpuPane
 from dctop.tui.panes.training import TrainingPane
+from dctop.tui.runrequests import RunRequests
 from dctop.tui.sources import is_live
 from dctop.tui.state import Filtering
 
@@ -24,6 +25,7 @@ class Requests:
 
     def __init__(self, app: DctopApp) -> None:
         self.app = app
+        self.runs = RunRequests(app, self)
 
     def handle(self, pane: str, intent: i.Intent) -> None:
         match intent:
@@ -49,8 +51,15 @@ class Requests:
                 self.show_run(run_id)
             case i.ShowGpu(uuid):
                 self.show_gpu(uuid)
-            case i.StopRun(run_id):
-                self.stop_run(run_id)
+            case (
+                i.StopRun()
+                | i.CheckpointRun()
+                | i.ResumeRun()
+                | i.InferRun()
+                | i.RemoveRun()
+                | i.CompareRun()
+            ):
+                self.runs.handle(intent)
             case i.CopyText(text):
                 self.app.copy_to_clipboard(text)
                 self.app.say("copied (where the terminal allows it)")
@@ -171,30 +180,3 @@ class Requests:
                 model.selected = int(value)
             elif kind == "alert" and isinstance(model, AlertDetailPane):
                 model.show(int(value))
-
-    def stop_run(self, run_id: str) -> None:
-        if self.refused("stopping a run"):
-            return
-        run = next((r for r in self.app.source.runs() if r.id == run_id), None)
-        if run is None:
-            self.app.say(f"run {run_id} is gone", "warning")
-            return
-        from dctop.tui.dialogs.forms import ConfirmDialog
-
-        def stop() -> str | None:
-            from dctop.engine.training.control import ControlError
-            from dctop.engine.training.control import stop as ask
-
-            try:
-                ask(run)
-            except ControlError as e:
-                return str(e)
-            return None
-
-        def done(error: str | None) -> None:
-            self.app.say(error or "asked to stop: it finishes its step and saves a checkpoint",
-                         "error" if error else "information")  # fmt: skip
-
-        lines = [f"Stop run {run_id} ({run.workload})?", "It finishes the step and saves a checkpoint."]
-        yes = lambda: self.app.in_thread(stop, done, "stop run")  # noqa: E731
-        self.app.node.open(ConfirmDialog("stop training", lines, yes))

@@ -21,7 +21,7 @@ RUN_HOT = ("step", "epoch", "mode", "samples_per_s", "eta_s", "seq")
 _RUN_COLD = tuple(
     f.name
     for f in fields(RunState)
-    if f.name not in (*RUN_HOT, "last", "columns", "evals", "events", "config")
+    if f.name not in (*RUN_HOT, "last", "columns", "evals", "events", "config", "log_tail", "ranks")
 )
 ACTIVE = frozenset(("starting", "running", "stopping"))
 

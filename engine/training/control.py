@@ -19,10 +19,13 @@ class ControlError(Exception):
     """One line: why it was not done and what to do."""
 
 
-def find(run_id: str, runs_dir: Path | None = None) -> RunState:
-    """A run by its id or an unambiguous beginning of it; `last` is the newest. Raises ControlError."""
+def find(run_id: str, runs_dir: Path | None = None, skip: str | None = None) -> RunState:
+    """A run by its id or an unambiguous beginning of it; `last` is the newest (ids that end in `skip` are
+    left out then). Raises ControlError."""
     folder = runs_dir or paths.runs_dir()
     names = run_ids(folder)
+    if skip and run_id not in names:
+        names = [name for name in names if skip not in name.split("-")[2:3]]
     if run_id == "last" and names:
         names = names[:1]
     elif run_id in names:

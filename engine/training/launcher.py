@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dctop.engine import paths
-from dctop.engine.training import pythons, wckpt, wdata
+from dctop.engine.training import checkpoints, pythons, wdata
 from dctop.engine.training.options import (
     PYTHON,
     WORKLOAD,
+    WORKLOADS,
     BadOption,
     LaunchOption,
     Value,
@@ -57,7 +58,7 @@ class LaunchResult:
 
 def check(python: str | None = None, data: str | None = None) -> LaunchCheck:
     """What is here. Asks an interpreter (seconds, unless remembered): not for the UI thread."""
-    usual_python, usual_data = _configured()
+    usual_python, usual_data = configured()
     found = pythons.find(python or usual_python)
     reason, folder = found.reason, None
     try:
@@ -79,7 +80,7 @@ def check(python: str | None = None, data: str | None = None) -> LaunchCheck:
 def options(workload: str = "mnist-cnn", known: LaunchCheck | None = None) -> list[LaunchOption]:
     """The launch dialog's fields with the values used last. With `known`, what is impossible on this
     node is taken out and `why_disabled` says why. Cheap: reads one small file."""
-    last = _remembered().get(workload, {})
+    last = remembered().get(workload, {})
     cuda, why = (None, "") if known is None or known.reason is not None else (known.cuda, known.why_no_cuda)
     return [with_state(option, last, cuda, why) for option in (WORKLOAD, *for_workload(workload), PYTHON)]
 
@@ -90,10 +91,14 @@ def find_python(asked: str | Path | None = None) -> str:
 
 
 def launch(
-    config: Mapping[str, object], python: str | None = None, resume: str | None = None
+    config: Mapping[str, object],
+    python: str | None = None,
+    resume: str | None = None,
+    checkpoint: str = "last",
 ) -> LaunchResult:
     """Start a run and return at once; it goes on without us. `config`: option names and values (also
-    `workload`, `python` and `resume`, as a dialog has them); `resume`: id of a run to continue.
+    `workload`, `python` and `resume`, as a dialog has them); `resume`: id of a run to continue, from its
+    `checkpoint` (`last`, `best`, a step, a path).
 
     Never raises: everything that can go wrong is one line in `error`.
     """
@@ -101,9 +106,9 @@ def launch(
     workload = str(asked.pop("workload", None) or "mnist-cnn")
     python = python or _text(asked.pop("python", None))
     resume = resume or _text(asked.pop("resume", None))
-    usual_python, usual_data = _configured()
+    usual_python, usual_data = configured()
     try:
-        parent = _parent(resume, asked) if resume else None
+        parent = _parent(resume, asked, checkpoint) if resume else None
         resolved = resolve(asked, workload)
         folder = None
         if workload == "mnist-cnn" and not resolved["synthetic"]:
@@ -118,31 +123,43 @@ def launch(
     if refused:
         return LaunchResult(None, refused)
     run: dict[str, object] = {
-        "format": FORMAT,
+        **common(found.path, resolved, folder),
         "workload": workload,
-        "config": resolved,
-        "created_wall_ns": time.time_ns(),
-        "dctop_version": version(),
-        "python": found.path,
-        "data_dir": folder,
-        "launcher_pid": os.getpid(),
-        "launcher_start_ticks": start_ticks(os.getpid()),
         "parent": parent,
         "resume_from": parent["checkpoint"] if parent else None,
     }
+    result = begin(found.path, WORKER, workload, run)
+    if result.run_id is not None:
+        remember(workload, {**resolved, "python": python})
+    return result
+
+
+def begin(python: str, script: Path, workload: str, run: Mapping[str, object]) -> LaunchResult:
+    """Make the run directory with `run` as its run.json and start `script` on it. Never raises."""
     try:
         directory = _create(paths.runs_dir(), workload)
         _write_run(directory, {"id": directory.name, **run})
     except OSError as error:
         return LaunchResult(None, f"{paths.runs_dir()}: {(error.strerror or str(error)).lower()}")
-    failure = _start(found.path, directory)
-    if failure is not None:
-        return LaunchResult(None, failure)
-    _remember(workload, {**resolved, "python": python})
-    return LaunchResult(directory.name)
+    failure = _start(python, script, directory)
+    return LaunchResult(None, failure) if failure is not None else LaunchResult(directory.name)
 
 
-def _configured() -> tuple[str | None, str | None]:
+def common(python: str, config: Mapping[str, object], data_dir: str | None) -> dict[str, object]:
+    """What every run.json begins with."""
+    return {
+        "format": FORMAT,
+        "config": config,
+        "created_wall_ns": time.time_ns(),
+        "dctop_version": version(),
+        "python": python,
+        "data_dir": data_dir,
+        "launcher_pid": os.getpid(),
+        "launcher_start_ticks": start_ticks(os.getpid()),
+    }
+
+
+def configured() -> tuple[str | None, str | None]:
     """Interpreter and data folder of dctop.toml, where they are set."""
     from dctop.engine.config import load
 
@@ -151,22 +168,30 @@ def _configured() -> tuple[str | None, str | None]:
     return (str(python) if python is not None else None, str(data) if data is not None else None)
 
 
-def _parent(run_id: str, asked: dict[str, object]) -> dict[str, object]:
-    """What is continued: the newest checkpoint of a run; its configuration fills what was not asked."""
-    directory = paths.runs_dir() / run_id
+def _parent(run_id: str, asked: dict[str, object], which: str) -> dict[str, object]:
+    """What is continued: a checkpoint of a run; its configuration fills what was not asked."""
+    run = read_run(run_id, "--resume")
+    config = run.get("config")
+    config = config if isinstance(config, dict) else {}
     try:
-        run = json.loads((directory / "run.json").read_bytes())
-        config = dict(run["config"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise BadOption(f"--resume {run_id}: no such run; `dctop runs` lists them") from None
-    own = config.get("checkpoint_dir")
-    checkpoint = wckpt.latest(own if isinstance(own, str) else str(directory / "checkpoints"))
-    if checkpoint is None:
-        raise BadOption(f"--resume {run_id}: it has no checkpoint")
+        found = checkpoints.choose(paths.runs_dir() / run_id, config, which)
+    except checkpoints.NoCheckpoint as error:
+        raise BadOption(f"--resume {run_id}: {error}") from None
     for name, value in config.items():
         if name not in ("fault", "max_steps"):
             asked.setdefault(name, value)
-    return {"run": run_id, "checkpoint": checkpoint}
+    return {"run": run_id, "checkpoint": found.path}
+
+
+def read_run(run_id: str, flag: str) -> dict[str, object]:
+    """run.json of a run. Raises BadOption."""
+    try:
+        run = json.loads((paths.runs_dir() / run_id / "run.json").read_bytes())
+    except (OSError, ValueError):
+        run = None
+    if not isinstance(run, dict):
+        raise BadOption(f"{flag} {run_id}: no such run; `dctop runs` lists them".strip())
+    return run
 
 
 def _create(runs: Path, workload: str) -> Path:
@@ -190,11 +215,11 @@ def _write_run(directory: Path, run: Mapping[str, object]) -> None:
         out.write("\n")
 
 
-def _start(python: str, directory: Path) -> str | None:
-    """Run `worker.py --supervise`, which returns as soon as supervisor and worker are off and belong to
+def _start(python: str, script: Path, directory: Path) -> str | None:
+    """Run `SCRIPT --supervise`, which returns as soon as supervisor and worker are off and belong to
     init: nothing of ours remains to be reaped, and killing us kills nothing. None, or what went wrong."""
     # -u: prints reach the log at once. faulthandler: a crash in native code leaves a traceback.
-    command = [python, "-u", "-X", "faulthandler", str(WORKER), "--supervise", "--run-dir", str(directory)]
+    command = [python, "-u", "-X", "faulthandler", str(script), "--supervise", "--run-dir", str(directory)]
     log = directory / "stdout.log"
     try:
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -221,11 +246,14 @@ def _start(python: str, directory: Path) -> str | None:
 # -- the values used last -------------------------------------------------------------------------------
 
 
+_LAST = "last"
+
+
 def _memory_file() -> Path:
     return paths.state_dir() / "launch.json"
 
 
-def _remembered() -> dict[str, dict[str, object]]:
+def remembered() -> dict[str, dict[str, object]]:
     try:
         value = json.loads(_memory_file().read_bytes())
     except (OSError, ValueError):
@@ -235,13 +263,21 @@ def _remembered() -> dict[str, dict[str, object]]:
     return {k: v for k, v in value.items() if isinstance(v, dict)}
 
 
-def _remember(workload: str, config: Mapping[str, Value]) -> None:
+def last_workload() -> str:
+    """The one that was started last."""
+    name = remembered().get(_LAST, {}).get("workload")
+    return name if isinstance(name, str) and name in WORKLOADS else next(iter(WORKLOADS))
+
+
+def remember(workload: str, config: Mapping[str, Value]) -> None:
     """For the next dialog; a drill is not repeated unasked."""
     kept = {name: value for name, value in config.items() if name != "fault"}
     file = _memory_file()
     temporary = file.with_name(f"{file.name}.{os.getpid()}")
     try:
-        temporary.write_text(json.dumps({**_remembered(), workload: kept}, indent=1))
+        temporary.write_text(
+            json.dumps({**remembered(), workload: kept, _LAST: {"workload": workload}}, indent=1)
+        )
         temporary.replace(file)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -238,7 +238,11 @@ def drills(workload: str = "mnist-cnn") -> dict[str, wfaults.Kind]:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Every option as a flag. Values stay text here: `resolve` reads and judges them."""
-    for option in OPTIONS:
+    add_table(parser, OPTIONS)
+
+
+def add_table(parser: ArgumentParser, table: tuple[LaunchOption, ...]) -> None:
+    for option in table:
         shown = _shown_default(option)
         text = option.help.replace("%", "%%") + (f" (default: {shown})" if shown else "")
         if option.workloads and len(option.workloads) == 1:
@@ -411,3 +415,34 @@ def with_state(
         default=value if value in choices else option.default,
         why_disabled=f"{', '.join(impossible)}: {why_no_cuda}",
     )
+
+
+def number(
+    name: str, default: float, text: str, minimum: float | None = 0, above: float | None = None
+) -> LaunchOption:
+    """A numeric option of another table than this file's: whole if its default is."""
+    return _number(name, default, text, minimum, above)
+
+
+def resolve_table(
+    options: tuple[LaunchOption, ...], given: Mapping[str, object], paths: tuple[str, ...] = ()
+) -> dict[str, Value]:
+    """`resolve` for another table of options; `paths` are made absolute. A repeated option is a list of
+    texts that nobody has checked. Raises BadOption."""
+    names = [option.name for option in options]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise BadOption(f"no option '{unknown[0]}'; there are {', '.join(names)}")
+    config: dict[str, Value] = {}
+    for option in options:
+        value = given.get(option.name)
+        if option.repeat:
+            words = value.replace(",", " ").split() if isinstance(value, str) else value
+            config[option.name] = [str(word) for word in words] if isinstance(words, list) else []
+        else:
+            config[option.name] = _value(option, value)
+    for name in paths:
+        path = config[name]
+        if isinstance(path, str):
+            config[name] = str(Path(path).expanduser().absolute())
+    return config

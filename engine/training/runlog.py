@@ -15,6 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from dctop.engine.training.lines import parse_lines
+from dctop.engine.training.logtail import LogTail
+from dctop.engine.training.ranks import RankState, RankTail
 from dctop.engine.training.runstate import STEP_FIELDS, RunEvent
 
 FORMAT = 1
@@ -23,6 +26,7 @@ MAX_STEPS = 20_000
 DENSE_STEPS = 2_000
 """The newest steps are never thinned: rules look at windows of consecutive steps."""
 MAX_EVENTS = 2_000
+MAX_RANKS = 64
 RECENT = 50
 _CHUNK = 1 << 20
 _MAX_LINE = 1 << 20
@@ -139,6 +143,8 @@ class RunReader:
         self.directory = directory
         self.config: dict[str, Any] = {}
         """run.json as written; {} until it can be read."""
+        self.tail = LogTail(directory / "stdout.log")
+        self.rank_tails: list[RankTail] = []
         self.reset()
 
     def reset(self) -> None:
@@ -171,6 +177,12 @@ class RunReader:
             os.close(self._fd)
             self._fd = -1
 
+    @property
+    def newer(self) -> int | None:
+        """The format of the log, where it is newer than this reader knows."""
+        number = self.config.get("format")
+        return number if isinstance(number, int) and number > FORMAT else None
+
     def fact(self, name: str) -> Any:
         """From run.json, else from the `start` event (run.json may be unwritable on a full disk)."""
         value = self.config.get(name)
@@ -181,6 +193,8 @@ class RunReader:
     def poll(self) -> bool:
         """Read what was appended. True: something changed."""
         changed = self._poll_config()
+        changed = self.tail.poll() or changed
+        changed = self._poll_ranks() or changed
         if not self._open():
             return changed
         while True:
@@ -201,6 +215,8 @@ class RunReader:
     def load_ended(self) -> None:
         """Everything but the steps of a log that no longer grows; these are read when asked for."""
         self._poll_config()
+        self.tail.poll()
+        self._poll_ranks()
         try:
             lines = self.path.read_bytes().split(b"\n")
         except OSError:
@@ -215,6 +231,20 @@ class RunReader:
             self._event(record)
         self._heard(recent)
         self.columns = StoredColumns(self.path)
+
+    def _poll_ranks(self) -> bool:
+        """The other processes of a distributed run."""
+        count = self.fact("ranks")
+        if not isinstance(count, int) or count < 2:
+            return False
+        if not self.rank_tails:
+            names = ["steps.jsonl", *(f"steps.{n}.jsonl" for n in range(1, min(count, MAX_RANKS)))]
+            self.rank_tails = [RankTail(self.directory / name, n) for n, name in enumerate(names)]
+        news = [tail.poll() for tail in self.rank_tails]
+        return any(news)
+
+    def ranks(self) -> tuple[RankState, ...]:
+        return tuple(tail.state for tail in self.rank_tails if tail.state is not None)
 
     def _poll_config(self) -> bool:
         path = self.directory / "run.json"
@@ -310,10 +340,13 @@ class RunReader:
     # -- what follows from it ---------------------------------------------------------------------
 
     def samples_per_s(self) -> float | None:
-        """Over the last 50 steps, by their own wall time."""
+        """Of all ranks together, over the last 50 steps, by their own wall time."""
         samples, seconds = self._recent("samples"), self._recent("step_s")
         total = math.fsum(seconds)
-        return math.fsum(samples) / total if samples and len(samples) == len(seconds) and total > 0 else None
+        if not samples or len(samples) != len(seconds) or total <= 0:
+            return None
+        ranks = self.fact("ranks")
+        return math.fsum(samples) / total * (ranks if isinstance(ranks, int) and ranks > 1 else 1)
 
     def eta_s(self) -> float | None:
         """Steps left at the median of the last 50 step times, and the evaluations and checkpoints to
@@ -327,29 +360,6 @@ class RunReader:
 
     def _recent(self, name: str) -> list[float]:
         return [x for x in self.store.columns[name][-RECENT:] if math.isfinite(x)]
-
-
-def parse_lines(lines: Sequence[bytes]) -> tuple[list[dict[str, Any]], int]:
-    """(the JSON objects among the lines, how many lines were none). Never raises."""
-    try:
-        # One call for all is a fifth cheaper than one a line.
-        together = json.loads(b"[" + b",".join(lines) + b"]")
-        if len(together) == len(lines) and all(r.__class__ is dict for r in together):
-            return together, 0
-    except (ValueError, RecursionError):
-        pass
-    records, bad = [], 0
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            bad += 1
-            continue
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            bad += 1
-    return records, bad
 
 
 def _float(value: object) -> float:

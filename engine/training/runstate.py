@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from dctop.engine.training.ranks import RankState
+
 Status = Literal["starting", "running", "stopping", "finished", "stopped", "failed", "killed", "lost"]
 """finished: reached its end. stopped: asked to. failed: raised. killed: by a signal. lost: its process
 is gone and it left no word (or another host's)."""
@@ -24,6 +26,7 @@ STEP_FIELDS = (
     "data_s", "h2d_s", "forward_s", "loss_s", "backward_s", "update_s", "cpu_s",
     "loss", "accuracy", "lr", "grad_norm", "update_ratio",
     "mem_allocated_bytes", "mem_reserved_bytes", "mem_peak_bytes", "rss_anon_bytes",
+    "data_cpu_s", "wait_s", "gpu_s", "gpu_ahead", "data_gpu_s", "h2d_gpu_s", "queue_s", "post_s",
 )  # fmt: skip
 """Numeric fields of a `step` record; any may be null or absent."""
 
@@ -80,6 +83,13 @@ class RunState:
     device: str | None
     seq: int = 0
     """Grows with every change: cheap to compare."""
+    trouble: str | None = None
+    """One line about a run that is not as it should be though it has not ended: stopped by a signal, silent
+    for too long, its log or checkpoints cannot be written, its log is of a newer format."""
+    log_tail: tuple[str, ...] = ()
+    """Last lines of what the worker printed, oldest first. Not recorded."""
+    ranks: tuple[RankState, ...] = ()
+    """Of a distributed run: how each process keeps up. Not recorded."""
 
 
 def as_of(run: RunState, wall_ns: int) -> RunState:
@@ -110,6 +120,9 @@ def as_of(run: RunState, wall_ns: int) -> RunState:
         reason=None,
         samples_per_s=None,
         eta_s=None,
+        trouble=None,
+        log_tail=(),
+        ranks=(),
     )
 
 

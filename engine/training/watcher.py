@@ -6,11 +6,13 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from dctop.engine.training.runlog import RunReader
 from dctop.engine.training.runstate import RunEvent, RunState, Status
+from dctop.engine.training.trouble import TroubleWatch
 
 MAX_RUNS = 20
 FRESH_NS = 60 * 10**9
@@ -82,6 +84,7 @@ class _Run:
 
     def __init__(self, directory: Path) -> None:
         self.reader = RunReader(directory)
+        self.trouble = TroubleWatch()
         self.state: RunState | None = None
         self.done = False
         """Its state is final."""
@@ -105,9 +108,14 @@ class RunJudge:
         status, reason = self._judge(reader)
         if reader.end is None and status in _ENDED and reader.poll():
             status, reason = self._judge(reader)  # its last words came between reading and looking
-        if not first and not changed and run.state is not None and status == run.state.status:
+        here = self._here.life(reader.config) == "alive"
+        trouble = run.trouble.look(reader, self._wall(), status not in _ENDED, here)
+        known = run.state
+        if not first and not changed and known is not None and (status, trouble) == (
+            known.status, known.trouble
+        ):  # fmt: skip
             return False
-        run.state = self._state(reader, status, reason)
+        run.state = self._state(reader, status, reason, trouble)
         if status in _ENDED:
             run.done = True
             reader.close()
@@ -135,7 +143,7 @@ class RunJudge:
         started = reader.store.total > 0 or reader.mode not in (None, "init")
         return ("running" if started else "starting"), None
 
-    def _state(self, reader: RunReader, status: Status, reason: str | None) -> RunState:
+    def _state(self, reader: RunReader, status: Status, reason: str | None, trouble: str | None) -> RunState:
         self._seq += 1
         config, last, end = reader.config, reader.store.last, reader.end
         over = status in _ENDED
@@ -172,6 +180,9 @@ class RunJudge:
             synthetic=bool(data.get("synthetic")),
             device=_string(device.get("chosen")) if isinstance(device, dict) else _string(device),
             seq=self._seq,
+            trouble=trouble,
+            log_tail=reader.tail.lines,
+            ranks=reader.ranks(),
         )
 
 
@@ -189,6 +200,8 @@ class RunWatcher:
         self._runs: dict[str, _Run] = {}
         self._waiting: list[str] = []
         """Ids not loaded yet, newest first."""
+        self._removed: dict[str, RunState] = {}
+        """Runs whose directory went while they were going on: nobody else can tell of them any more."""
         self._folder_mark: int | None = None
         self._states: tuple[RunState, ...] = ()
 
@@ -226,10 +239,23 @@ class RunWatcher:
         names = run_ids(self.runs_dir)[:MAX_RUNS]
         gone = [name for name in self._runs if name not in names]
         for name in gone:
-            self._runs.pop(name).reader.close()
+            self._drop(name)
         fresh = [name for name in names if name not in self._runs]
         self._waiting = fresh
         return bool(gone)
+
+    def _drop(self, name: str) -> None:
+        """A directory that is no longer there (or no longer among the newest)."""
+        run = self._runs.pop(name)
+        run.reader.close()
+        state = run.state
+        if state is None or state.status in _ENDED or run.reader.directory.is_dir():
+            return
+        reason = "its directory was removed while it went on: the run ends, nothing more of it can be kept"
+        self._removed[name] = replace(
+            state, status="lost", reason=reason, mode=None, eta_s=None, trouble=None, seq=state.seq + 1,
+            ended_wall_ns=self._wall(),
+        )  # fmt: skip
 
     def _load_waiting(self) -> None:
         """Every active run at once, of the ended ones one a poll."""
@@ -249,6 +275,7 @@ class RunWatcher:
 
     def _publish(self) -> None:
         states = [run.state for run in self._runs.values() if run.state is not None]
+        states += [state for name, state in self._removed.items() if name not in self._runs]
         states.sort(key=lambda s: s.id, reverse=True)
         states.sort(key=lambda s: s.status in _ENDED)
         self._states = tuple(states)

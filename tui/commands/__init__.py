@@ -12,7 +12,8 @@ from typing import Protocol, cast
 
 TABLE: dict[str, str] = {
     "train": "start a training run and watch it",
-    "runs": "list, show, stop and remove training runs",
+    "infer": "measure inference: latency, throughput, accuracy, calibration",
+    "runs": "list, show, attach, stop, resume, remove training runs",
     "record": "record without a screen",
     "replay": "the dashboard in time travel",
     "rec": "look after a recording: what it holds, what is damaged",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dctop.engine.training.runstate import RunEvent, RunState
 
 NAME = "runs"
-HELP = "list, show, stop and remove training runs"
+HELP = "list, show, attach, stop, resume, remove training runs"
 
 SHOWN = 20
 STOP_WAIT_S = 60.0
@@ -26,13 +26,17 @@ def configure(parser: ArgumentParser) -> None:
         "action",
         nargs="?",
         default="list",
-        choices=("list", "show", "stop", "checkpoint", "rm"),
+        choices=("list", "show", "attach", "stop", "checkpoint", "resume", "rm"),
         help="default: list",
     )
     parser.add_argument("run", nargs="*", help="run id, its beginning, or `last`")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--all", action="store_true", help=f"list more than the newest {SHOWN}")
     parser.add_argument("--force", action="store_true", help="stop: kill it at once, nothing is saved")
+    parser.add_argument("--checkpoint", metavar="WHICH", default="last",
+                        help="resume from it: last, best, the number of a step, or a file")  # fmt: skip
+    parser.add_argument("--headless", action="store_true", help="attach, resume: no dashboard")
+    parser.add_argument("--detach", action="store_true", help="resume: print the new run's id and end")
 
 
 def run(args: Namespace) -> int:
@@ -48,19 +52,50 @@ def run(args: Namespace) -> int:
         states = [control.find(name) for name in args.run]
         if args.action == "show":
             return _show(states, args.json)
+        if args.action in ("attach", "resume"):
+            if len(states) != 1:
+                raise CommandError(f"{args.action} takes one run")
+            return _attach(states[0], args) if args.action == "attach" else _resume(states[0], args)
         for state in states:
             if args.action == "stop":
                 control.stop(state, args.force)
-                _wait(state)
+                _wait(state, args.json)
             elif args.action == "checkpoint":
                 control.checkpoint(state)
-                print(f"{state.id}: writes a checkpoint after this step")
+                _tell(state.id, "writes a checkpoint after this step", args.json)
             else:
                 control.remove(state)
-                print(f"{state.id}: removed")
+                _tell(state.id, "removed", args.json)
     except control.ControlError as error:
         raise CommandError(str(error), 1) from None
     return 0
+
+
+def _tell(run_id: str, what: str, as_json: bool) -> None:
+    print(json.dumps({"id": run_id, "done": what}) if as_json else f"{run_id}: {what}", flush=True)
+
+
+def _attach(state: RunState, args: Namespace) -> int:
+    """Watch a run that goes on already, as the `train` that started it does."""
+    from dctop.tui.commands.train import watch
+
+    return watch(state.id, False, args.headless)
+
+
+def _resume(state: RunState, args: Namespace) -> int:
+    """A new run that goes on from a checkpoint with the options of the old one."""
+    from dctop.engine.training import control, launcher
+    from dctop.tui.commands.train import watch
+
+    if state.status in control.ACTIVE:
+        raise CommandError(f"{state.id} is {state.status}: it needs no resuming", 1)
+    result = launcher.launch({"workload": state.workload}, None, state.id, args.checkpoint)
+    if result.run_id is None:
+        raise CommandError(result.error or "the run could not be started")
+    if args.json:
+        print(json.dumps({"id": result.run_id, "resumed": state.id}))
+        return 0
+    return watch(result.run_id, args.detach, args.headless)
 
 
 def _list(as_json: bool, everything: bool) -> int:
@@ -97,7 +132,7 @@ def _row(s: RunState) -> tuple[str, str, str, str, str, str, str]:
         "-" if loss is None else f"{loss:.4f}",
         f"{accuracy:.4f}" if isinstance(accuracy, float) else "-",
         "-" if s.samples_per_s is None else f"{s.samples_per_s:,.0f}",
-        s.reason or "",
+        s.reason or s.trouble or "",
     )
 
 
@@ -105,7 +140,8 @@ def summary(s: RunState) -> dict[str, object]:
     """A run as JSON: names as in RunState, missing is null, no NaN."""
     latest = s.evals[-1] if s.evals else None
     result: dict[str, object] = {
-        "id": s.id, "workload": s.workload, "status": s.status, "reason": s.reason, "exit_code": s.exit_code,
+        "id": s.id, "workload": s.workload, "status": s.status, "reason": s.reason, "trouble": s.trouble,
+        "exit_code": s.exit_code,
         "directory": s.directory, "host": s.host, "pid": s.pid, "device": s.device,
         "data_source": s.data_source, "synthetic": s.synthetic,
         "started_wall_ns": s.started_wall_ns, "ended_wall_ns": s.ended_wall_ns,
@@ -114,16 +150,16 @@ def summary(s: RunState) -> dict[str, object]:
         "samples_per_s": s.samples_per_s, "eta_s": s.eta_s,
         "last": dict(s.last), "eval": latest, "config": s.config.get("config"),
     }  # fmt: skip
-    return {key: _plain(value) for key, value in result.items()}
+    return {key: plain(value) for key, value in result.items()}
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 
@@ -132,8 +168,9 @@ def _show(states: list[RunState], as_json: bool) -> int:
         documents = [
             {
                 **summary(s),
-                "events": [_plain(_event(e)) for e in s.events],
-                "evals": _plain(list(s.evals)),
+                "events": [plain(_event(e)) for e in s.events],
+                "evals": plain(list(s.evals)),
+                "checkpoints": checkpoints_of(s),
             }
             for s in states
         ]
@@ -148,6 +185,18 @@ def _event(e: RunEvent) -> dict[str, object]:
     return {"wall_ns": e.wall_ns, "step": e.step, "kind": e.kind, "text": e.text, "data": dict(e.data)}
 
 
+def checkpoints_of(s: RunState) -> list[dict[str, object]]:
+    """Its checkpoints, oldest first."""
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from dctop.engine.training import checkpoints
+
+    asked = s.config.get("config")
+    folder = checkpoints.folder_of(Path(s.directory), asked if isinstance(asked, dict) else {})
+    return [asdict(c) for c in checkpoints.listed(folder)]
+
+
 def _print_run(s: RunState) -> None:
     from dctop.tui.commands.train import progress_text
 
@@ -155,6 +204,7 @@ def _print_run(s: RunState) -> None:
     facts = [
         ("run", s.id),
         ("status", f"{s.status}{f': {s.reason}' if s.reason else ''}"),
+        *([("trouble", s.trouble)] if s.trouble else []),
         ("progress", progress_text(s)),
         ("started", _when(s.started_wall_ns)),
         ("ended", _when(s.ended_wall_ns) if s.ended_wall_ns else "-"),
@@ -169,6 +219,9 @@ def _print_run(s: RunState) -> None:
     ]
     for name, value in facts:
         print(f"{name:<10} {value}")
+    for c in checkpoints_of(s):
+        best = "  best" if c["best"] else ""
+        print(f"{'checkpoint':<10} step {c['step']:,}  {c['bytes']:,} bytes  {c['path']}{best}")
     print("events")
     for e in s.events:
         if e.kind != "mode":
@@ -179,7 +232,7 @@ def _when(wall_ns: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall_ns / 1e9))
 
 
-def _wait(state: RunState) -> None:
+def _wait(state: RunState, as_json: bool = False) -> None:
     """Until the run has ended, so that a script may go on; at most a minute."""
     from pathlib import Path
 
@@ -191,7 +244,7 @@ def _wait(state: RunState) -> None:
         while time.monotonic() < until:
             now = follower.poll()
             if now is None or now.status not in ("starting", "running", "stopping"):
-                print(f"{state.id}: {'removed' if now is None else now.reason or now.status}")
+                _tell(state.id, "removed" if now is None else now.reason or now.status, as_json)
                 return
             time.sleep(0.1)
     finally:

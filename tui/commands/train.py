@@ -20,7 +20,10 @@ HELP = "start a training run and watch it"
 
 POLL_S = 0.2
 LINE_S = 10.0
-_TOLD = frozenset(("start", "epoch", "eval", "checkpoint", "nonfinite", "fault", "stop", "note"))
+_TOLD = frozenset((
+    "start", "progress", "timing", "epoch", "eval", "reached", "checkpoint", "nonfinite", "fault", "stop",
+    "note",
+))  # fmt: skip
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -29,7 +32,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="no dashboard: a progress bar, or lines")
     parser.add_argument("--detach", action="store_true", help="start it, print its id and end")
     parser.add_argument("--python", metavar="PATH", help=options.PYTHON.help)
-    parser.add_argument("--resume", metavar="RUN", help="go on from the newest checkpoint of a run")
+    parser.add_argument("--resume", metavar="RUN", help="go on from a checkpoint of a run (id, `last`)")
+    parser.add_argument("--checkpoint", metavar="WHICH", default="last",
+                        help="with --resume: last, best, the number of a step, or a file")  # fmt: skip
     options.add_arguments(parser)
 
 
@@ -44,17 +49,33 @@ def run(args: Namespace) -> int:
     if args.workload is None:
         raise CommandError(f"what to train? one of {', '.join(options.WORKLOADS)}", 2)
     given = options.from_arguments(args)
-    result = launcher.launch({"workload": args.workload, **given}, args.python, args.resume)
+    resume = _resumed(args.resume) if args.resume else None
+    result = launcher.launch({"workload": args.workload, **given}, args.python, resume, args.checkpoint)
     if result.run_id is None:
         raise CommandError(result.error or "the run could not be started")
-    if args.detach:
-        print(result.run_id)
+    return watch(result.run_id, args.detach, args.headless)
+
+
+def watch(run_id: str, detach: bool, headless: bool) -> int:
+    """A run that was just started: its id alone, the dashboard, or lines until it ends."""
+    if detach:
+        print(run_id)
         return 0
-    if not args.headless and sys.stdin.isatty() and sys.stdout.isatty():
+    if not headless and sys.stdin.isatty() and sys.stdout.isatty():
         from dctop.tui.app import run_dashboard
 
-        return run_dashboard(focus_run=result.run_id)
-    return Headless(result.run_id).follow()
+        return run_dashboard(focus_run=run_id)
+    return Headless(run_id).follow()
+
+
+def _resumed(name: str) -> str:
+    """The id of a run by its beginning or `last`; an unknown one is the launcher's to refuse."""
+    from dctop.engine.training import control, inferlog
+
+    try:
+        return control.find(name, skip=inferlog.WORKLOAD).id
+    except control.ControlError as error:
+        raise CommandError(f"--resume {error}") from None
 
 
 def fault_table(workload: str | None = None) -> str:
@@ -74,14 +95,18 @@ def fault_table(workload: str | None = None) -> str:
 class Headless:
     """Follows a run on a plain output until it ends."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, quiet: bool = False, told: frozenset[str] = _TOLD) -> None:
+        """`told`: kinds of events that are printed; `quiet`: nothing is printed until it failed."""
         from dctop.engine import paths
         from dctop.engine.training.watcher import RunFollower
 
         self.run_id = run_id
         self._follower: RunFollower = RunFollower(paths.runs_dir() / run_id)
-        self._bar = sys.stdout.isatty()
+        self._quiet = quiet
+        self._kinds = told
+        self._bar = sys.stdout.isatty() and not quiet
         self._told = 0
+        self._trouble: str | None = None
         self._line_due = time.monotonic() + LINE_S
         self._asked = 0
         """How often Ctrl-C (or SIGTERM) came."""
@@ -129,27 +154,37 @@ class Headless:
 
     def _tell(self, state: RunState) -> None:
         for event in state.events[self._told :]:
-            if event.kind in _TOLD:
+            if event.kind in self._kinds and event.data.get("window") is None:
                 self._say(event.text)
         self._told = len(state.events)
+        if state.trouble != self._trouble:
+            self._trouble = state.trouble
+            self._say(state.trouble or "it goes on")
         if self._bar:
             print(f"\r\x1b[K{progress_bar(state)}", end="", flush=True)
-        elif time.monotonic() >= self._line_due and state.step is not None:
+        elif not self._quiet and time.monotonic() >= self._line_due and state.step is not None:
             self._line_due = time.monotonic() + LINE_S
             self._say(progress_text(state))
 
     def _say(self, text: str) -> None:
+        if self._quiet:
+            return
         print(("\r\x1b[K" if self._bar else "") + text, flush=True)
 
     def _end(self, state: RunState) -> int:
         if self._bar:
             print("\r\x1b[K", end="")
+        if self._quiet and state.status in ("finished", "stopped"):
+            return 130 if state.status == "stopped" else 0
         if state.status in ("finished", "stopped"):
-            accuracy = state.evals[-1].get("accuracy") if state.evals else None
+            latest = state.evals[-1] if state.evals else {}
+            accuracy, loss = latest.get("accuracy"), latest.get("loss")
             if state.status == "stopped":
                 print(state.reason or "stopped")
             if isinstance(accuracy, float):
                 print(f"Test accuracy: {accuracy:.2f}")
+            elif isinstance(loss, float):
+                print(f"Test loss: {loss:.4g}")
             return 130 if state.status == "stopped" else 0
         raise CommandError(f"run {self.run_id} {state.status}: {state.reason}", 1)
 
@@ -166,8 +201,20 @@ def _parts(state: RunState) -> list[str]:
         "" if loss is None else f"loss {loss:.4f}",
         "" if accuracy is None else f"accuracy {accuracy:.2f}",
         "" if state.samples_per_s is None else f"{state.samples_per_s:,.0f} samples/s",
-        "" if state.eta_s is None else f"{clock(state.eta_s)} left",
+        _left(state),
     ]
+
+
+def _left(state: RunState) -> str:
+    """`5:32 left`, `4:50 to 6:10 left` where the pace varies, or nothing."""
+    from dctop.engine.training.runmath import time_left
+
+    left = time_left(state) if state.eta_s is not None else None
+    if left is None or not left.high < 1e9:
+        return "" if state.eta_s is None else f"{clock(state.eta_s)} left"
+    if left.high - left.low <= max(5.0, 0.1 * left.high):
+        return f"{clock((left.low + left.high) / 2)} left"
+    return f"{clock(left.low)} to {clock(left.high)} left"
 
 
 def progress_text(state: RunState) -> str:

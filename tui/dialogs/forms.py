@@ -27,6 +27,8 @@ class Field:
     enabled: bool = True
     why_disabled: str = ""
     check: Callable[[Value], str | None] | None = None
+    group: str = ""
+    """Heading under which it stands, in forms that have headings."""
     edit: LineEdit | None = field(default=None)
 
     def parsed(self) -> tuple[Value, str | None]:
@@ -40,6 +42,13 @@ class Field:
                 return None, f"{self.label}: {text!r} is not a number"
         error = self.check(value) if self.check is not None else None
         return value, error and f"{self.label}: {error}"
+
+
+def _typed(value: Value) -> str:
+    """A value as one would type it: 0, not 0.0."""
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _number(text: str, kind: Kind) -> Value:
@@ -77,9 +86,12 @@ class FormDialog(Dialog):
         self.error = ""
         self.at = next((i for i, f in enumerate(self.fields) if f.enabled), 0)
         self.top = 0
+        self._make_edits()
+
+    def _make_edits(self) -> None:
         for f in self.fields:
             if f.kind in ("int", "float", "text") and f.edit is None:
-                f.edit = LineEdit("" if f.value is None else str(f.value))
+                f.edit = LineEdit(_typed(f.value))
 
     def size(self, w: int, h: int) -> tuple[int, int]:
         return min(76, w - 6), min(len(self.fields) + 4, h - 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import inf, nan
 
 
@@ -67,3 +68,14 @@ def stretch(values: list[float], n: int) -> list[float]:
     if m == 0 or m >= n:
         return values[-n:] if n > 0 else []
     return [values[i * m // n] for i in range(n)]
+
+
+def bridge(values: list[float]) -> list[float]:
+    """Gaps between known values drawn over by a straight line: parts without a step (fewer steps than
+    columns), or a column that is measured every tenth step only."""
+    known = [i for i, v in enumerate(values) if v == v]
+    out = values[:]
+    for a, b in pairwise(known):
+        for i in range(a + 1, b):
+            out[i] = values[a] + (values[b] - values[a]) * (i - a) / (b - a)
+    return out

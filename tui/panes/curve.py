@@ -7,7 +7,7 @@ from bisect import bisect_left
 
 from dctop.engine.training.runstate import RunState
 from dctop.tui.draw import units
-from dctop.tui.draw.buckets import Buckets, stretch
+from dctop.tui.draw.buckets import Buckets, bridge, stretch
 from dctop.tui.draw.glyphs import glyphs
 from dctop.tui.draw.graph import area_rows, envelope, samples
 from dctop.tui.draw.look import Look
@@ -81,8 +81,10 @@ class Curve:
         known = [v for v in lows if v == v] + [v for v in highs if v == v]
         if not known:
             return fill([], w, h)
-        lo, hi = _bounds(known, log)
-        lines = envelope(stretch(lows, need), stretch(highs, need), room, h, look, lo, hi, log)
+        lo, hi = bounds(known, log)
+        lines = envelope(
+            stretch(bridge(lows), need), stretch(bridge(highs), need), room, h, look, lo, hi, log
+        )
         marks: dict[int, list[tuple[int, int]]] = {}
         if evaluations:
             for x, y in self._evaluations(run, n_buckets, room, h, lo, hi, log):
@@ -90,8 +92,8 @@ class Curve:
         glyph = glyphs(look).evaluation
         rows: list[Row] = []
         for i, text in enumerate(lines):
-            label = _label(i, h, lo, hi, look, log) if axis else ()
-            rows.append((*label, *_with_marks(text, sorted(set(marks.get(i, ()))), glyph, style)))
+            head = label(i, h, lo, hi, look, log) if axis else ()
+            rows.append((*head, *_with_marks(text, sorted(set(marks.get(i, ()))), glyph, style)))
         return rows
 
     def _evaluations(
@@ -111,7 +113,7 @@ class Curve:
             ):
                 continue
             at = min(bisect_left(steps, step), len(steps) - 1) // self._buckets.size
-            share = _share(loss, lo, hi, log)
+            share = position(loss, lo, hi, log)
             if share is not None:
                 y = min(h - 1, int((1.0 - share) * h))
                 out.append((min(w - 1, at * w // n), y))
@@ -126,10 +128,12 @@ def small(run: RunState, column: str, buckets: Buckets, w: int, h: int, look: Lo
     need = samples(look, w)
     _, highs = buckets.update((run.id, column), values, need)
     top = max((v for v in highs if v == v), default=1.0)
-    return area_rows(stretch(highs, need), w, h, look, hi=top if top > 0 else 1.0, style=style)
+    # What is measured every tenth step only is no comb of gaps.
+    return area_rows(stretch(bridge(highs), need), w, h, look, hi=top if top > 0 else 1.0, style=style)
 
 
-def _bounds(known: list[float], log: bool) -> tuple[float, float]:
+def bounds(known: list[float], log: bool) -> tuple[float, float]:
+    """Lower and upper end of a scale for these values, never equal; `log`: above 0."""
     lo, hi = min(known), max(known)
     if log:
         positive = [v for v in known if v > 0]
@@ -137,7 +141,7 @@ def _bounds(known: list[float], log: bool) -> tuple[float, float]:
     return (lo, hi) if hi > lo else (lo - abs(lo) * 0.05 - 1e-9, hi + abs(hi) * 0.05 + 1e-9)
 
 
-def _share(v: float, lo: float, hi: float, log: bool) -> float | None:
+def position(v: float, lo: float, hi: float, log: bool) -> float | None:
     """Position of `v` between the bounds, 0 to 1."""
     if log:
         if v <= 0 or lo <= 0 or hi <= lo:
@@ -148,18 +152,24 @@ def _share(v: float, lo: float, hi: float, log: bool) -> float | None:
     return min(1.0, max(0.0, (v - lo) / (hi - lo)))
 
 
-def _label(i: int, h: int, lo: float, hi: float, look: Look, log: bool) -> tuple[Span, ...]:
+def label(i: int, h: int, lo: float, hi: float, look: Look, log: bool, kind: str = "") -> tuple[Span, ...]:
+    """The scale's part beside row `i`. `kind`: `size` (bytes), `ms` (seconds), `count`, else a number."""
     side = "┤" if look.unicode else "|"
     if i == 0:
-        return ((units.significant(hi, AXIS - 1)[: AXIS - 1] + side, S.DIM),)
+        return ((_scale_text(hi, kind) + side, S.DIM),)
     if i == h - 1:
-        return ((units.significant(lo, AXIS - 1)[: AXIS - 1] + side, S.DIM),)
+        return ((_scale_text(lo, kind) + side, S.DIM),)
     if i == h // 2 and h >= 7:
         # Row i covers values around this share of the height.
         share = 1.0 - (i + 0.5) / h
         mid = lo * (hi / lo) ** share if log and lo > 0 else lo + (hi - lo) * share
-        return ((units.significant(mid, AXIS - 1)[: AXIS - 1] + side, S.DIM),)
+        return ((_scale_text(mid, kind) + side, S.DIM),)
     return ((" " * (AXIS - 1) + ("│" if look.unicode else "|"), S.FAINT),)
+
+
+def _scale_text(v: float, kind: str) -> str:
+    write = {"size": units.size, "ms": units.ms, "count": units.count}.get(kind, units.significant)
+    return write(v, AXIS - 1)[: AXIS - 1]
 
 
 def _with_marks(text: str, at: list[tuple[int, int]], glyph: str, style: S) -> Row:

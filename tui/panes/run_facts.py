@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dctop.engine.rules.alert import Alert
-from dctop.engine.training.runstate import PHASES, RunState
+from dctop.engine.training import runmath
+from dctop.engine.training.runstate import RunState
 from dctop.tui.draw import units
-from dctop.tui.draw.bars import bar_spans, stacked
+from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.glyphs import Glyphs, glyphs
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row, S, Span, fit_row
 from dctop.tui.panes.parts import Item, item, items_row, outside
 
 ENDED_BADLY = ("failed", "killed", "lost")
-_FILLS = "░▞▒▚▓█"
-_LETTERS = "dhflbu"
-_PHASE_STYLE = (S.PHASE_1, S.PHASE_2, S.PHASE_3, S.PHASE_4, S.PHASE_5, S.PHASE_6)
-_SHORT = {"data": "data", "h2d": "h2d", "forward": "fwd", "loss": "loss", "backward": "bwd", "update": "opt"}
 _INF = float("inf")
 RECENT = 50
 """Steps over which phases and trends are taken (RULES: S50)."""
@@ -59,11 +56,21 @@ def status_row(run: RunState, w: int, look: Look) -> Row:
         of = f"/{run.total_epochs}" if run.total_epochs is not None else ""
         tail += [("  epoch ", S.DIM), (f"{run.epoch}{of}", S.TEXT)]
     if run.status in ("running", "starting", "stopping") and w >= 56:
-        tail += [("  ETA ", S.DIM), (units.duration(run.eta_s, 6), S.TEXT)]
+        tail += [("  ETA ", S.DIM), (eta_text(run), S.TEXT)]
     used = sum(len(t) for t, _ in (*head, *tail)) + 2
     size = min(40, w - used)
     middle = (("  ", S.TEXT), *bar_spans(done, size, look, S.GRAPH)) if size >= 6 else (("  ", S.TEXT),)
     return fit_row((*head, *middle, *tail), w)
+
+
+def eta_text(run: RunState) -> str:
+    """Time to finish: `12m14s` where fast and slow stretches agree within a tenth, else `11m-14m`."""
+    left = runmath.time_left(run)
+    if left is None or not units.known(left.high):
+        return units.duration(run.eta_s, 6)
+    if left.high - left.low <= max(5.0, 0.1 * left.high):
+        return units.duration(round((left.low + left.high) / 2), 6)
+    return f"{units.duration(round(left.low), 0)}-{units.duration(round(left.high), 0)}"
 
 
 def trend(run: RunState, column: str = "loss") -> float | None:
@@ -79,6 +86,17 @@ def trend(run: RunState, column: str = "loss") -> float | None:
     return (now - before) / abs(before) if before else None
 
 
+def latest(run: RunState, column: str, within: int = 100) -> float | None:
+    """The newest value of a column that is not measured at every step; None: none within so many."""
+    value = run.last.get(column)
+    if value is not None:
+        return value
+    values = run.columns.get(column)
+    if values is None:
+        return None
+    return next((v for v in reversed(values[-within:]) if v == v), None)
+
+
 def figures(run: RunState, look: Look) -> list[Item]:
     """Loss and its direction, accuracy, learning rate, speed, memory."""
     g, last = glyphs(look), run.last
@@ -92,67 +110,24 @@ def figures(run: RunState, look: Look) -> list[Item]:
         arrow = g.falling if change < -0.01 else g.rising if change > 0.01 else g.level
         style = S.VALUE
     out: list[Item] = [item("loss", units.significant(loss, 5) + arrow, style)]
-    accuracy = last.get("accuracy")
+    accuracy = latest(run, "accuracy")
     if accuracy is not None:
         out.append(item("acc", units.fixed(accuracy, 3)))
     out.append(item("lr", units.significant(last.get("lr"), 1)))
     out.append((*item("", units.count(run.samples_per_s))[1:], (" samples/s", S.DIM)))
-    memory = last.get("mem_allocated_bytes")
+    memory = latest(run, "mem_allocated_bytes")
     name = "gpu mem"
     if memory is None:
-        memory, name = last.get("rss_anon_bytes"), "mem"
+        memory, name = latest(run, "rss_anon_bytes"), "mem"
     if memory is not None:
         out.append(item(name, units.size(memory, 0)))
-    grad = last.get("grad_norm")
+    grad = latest(run, "grad_norm")
     if grad is not None:
         out.append(item("grad", units.significant(grad, 1), S.TEXT if units.known(grad) else S.CRIT))
     out.append(item("step", units.ms(last.get("step_s"), 0)))
     if run.mode not in (None, "train"):
         out.insert(0, item("mode", outside(run.mode, look), S.INFO))
     return out
-
-
-def phase_means(run: RunState) -> list[tuple[str, float]] | None:
-    """Mean seconds of each phase over the last steps, `other` at the end; None if nothing was timed."""
-
-    def mean(column: str) -> float | None:
-        values = run.columns.get(column)
-        if values is None or not len(values):
-            return None
-        recent = values[-RECENT:]
-        total = sum(recent)
-        if units.known(total):
-            return total / len(recent)
-        known = [v for v in recent if units.known(v)]
-        return sum(known) / len(known) if known else None
-
-    found = [(name, v) for name in PHASES if (v := mean(f"{name}_s")) is not None]
-    if not found:
-        return None
-    whole = mean("step_s")
-    other = None if whole is None else whole - sum(v for _, v in found)
-    return [*found, ("other", max(0.0, other))] if other is not None else found
-
-
-def _fill(name: str, look: Look) -> tuple[str, S]:
-    if name == "other":
-        return ("·" if look.unicode else "."), S.DIM
-    i = PHASES.index(name)
-    return (_FILLS if look.unicode else _LETTERS)[i], _PHASE_STYLE[i]
-
-
-def phase_rows(run: RunState, w: int, h: int, look: Look) -> list[Row]:
-    """Where a step goes: its parts in ms (with the fill that stands for each), and a stacked bar."""
-    means = phase_means(run)
-    if not means or h <= 0:
-        return []
-    legend: list[Item] = []
-    for name, s in means:
-        sign, style = _fill(name, look)
-        legend.append(((sign, style), (f" {_SHORT.get(name, name)} ", S.DIM), (units.ms(s, 0), S.TEXT)))
-    parts = [(s, *_fill(name, look)) for name, s in means]
-    rows: list[Row] = [fit_row(stacked(parts, w, look), w)]
-    return [*rows, items_row(legend, w)][:h]
 
 
 def ending(run: RunState, alerts: Sequence[Alert]) -> tuple[str, str] | None:
@@ -179,19 +154,23 @@ def ending(run: RunState, alerts: Sequence[Alert]) -> tuple[str, str] | None:
 
 
 def ending_row(run: RunState, alerts: Sequence[Alert], w: int, look: Look) -> Row | None:
+    """Why it ended badly, or what is wrong with it while it goes on, and what to do."""
     found = ending(run, alerts)
     if found is None:
-        return None
+        if run.trouble is None:
+            return None
+        return fit_row(((f"{glyphs(look).warning} {outside(run.trouble, look)}", S.WARN),), w)
     sign, style = status_mark(run.status, glyphs(look))
     why, do = (outside(text, look) for text in found)
     return fit_row(((f"{sign} {why}", style), (f"  {glyphs(look).level} {do}", S.TEXT)), w)
 
 
 def data_item(run: RunState, look: Look) -> Item | None:
-    """The data's source; made-up data is called so."""
+    """The data's source (not its folder); made-up data is called so."""
     if run.synthetic:
         return ((f"{glyphs(look).warning}synthetic data", S.WARN),)
-    return item("data", outside(run.data_source, look)) if run.data_source else None
+    name = (run.data_source or "").partition(" (")[0] or run.data_source
+    return item("data", outside(name, look)) if name else None
 
 
 def brief_row(run: RunState, w: int, look: Look, selected: S | None) -> Row:

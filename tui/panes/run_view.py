@@ -1,31 +1,42 @@
-"""One run over the whole screen: its loss large, its other figures small, evaluations and events."""
+"""The training view: one run over the whole screen, beside others where they are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
+from dctop.engine.config import Energy
 from dctop.engine.metrics.model import Snapshot
+from dctop.engine.training import inferlog, runmath
+from dctop.engine.training.energy import RunEnergy, run_energy
 from dctop.engine.training.runstate import RunState
+from dctop.tui import intents as i
 from dctop.tui.draw import units
 from dctop.tui.draw.buckets import Buckets
-from dctop.tui.draw.rows import Row, S, Span, fit_row
-from dctop.tui.intents import CopyText, Intent
+from dctop.tui.draw.glyphs import glyphs
+from dctop.tui.draw.look import Look
+from dctop.tui.draw.rows import Row, S, Span, blank, fit_row
 from dctop.tui.keys import Action
+from dctop.tui.panes import run_infer, run_lists, run_plot
 from dctop.tui.panes.base import View
 from dctop.tui.panes.curve import small
-from dctop.tui.panes.parts import beside, fill, item, items_row, outside
-from dctop.tui.panes.run_facts import data_item, ending_row, figures, phase_rows, status_row
-from dctop.tui.panes.training import TrainingPane
+from dctop.tui.panes.parts import Item, beside, fill, flow, instances, item, items_row, key_of, num, outside
+from dctop.tui.panes.run_facts import ENDED_BADLY, data_item, ending_row, figures, latest, status_row
+from dctop.tui.panes.run_time import heat_rows, phase_rows, seven_rows, seven_table
+from dctop.tui.panes.training import ACTIVE, TrainingPane
 
-_SMALL: tuple[tuple[str, str, S], ...] = (
+TILES: tuple[tuple[str, str, S], ...] = (
     ("lr", "learning rate", S.GRAPH_3),
     ("grad_norm", "gradient norm", S.GRAPH_4),
+    ("update_ratio", "update ratio", S.GRAPH),
     ("step_s", "step time", S.GRAPH_2),
     ("accuracy", "accuracy", S.GRAPH),
     ("mem_allocated_bytes", "GPU memory", S.GRAPH_3),
-    ("rss_anon_bytes", "memory (anonymous)", S.GRAPH_3),
+    ("rss_anon_bytes", "memory", S.GRAPH_3),
 )
+PANELS = ("runs", "classes", "events", "log", "evaluations", "time")
+MOST_COMPARED = len(run_plot.STYLES) - 1
+_SHOWN_OPTIONS = ("size", "optimizer", "batch_size", "lr", "precision", "workers", "nproc", "seed", "fault")
 
 
 class RunPane(TrainingPane):
@@ -34,78 +45,228 @@ class RunPane(TrainingPane):
     key = "run"
     name = "RUN"
     actions: ClassVar[tuple[Action, ...]] = (
-        *(a for a in TrainingPane.actions if a.id != "training.show"),
-        Action("run.copy", ("c",), "copy path", "Copy the run's directory."),
-        Action("run.page_down", ("pagedown",), "events", "Scroll the events down.", footer=False),
-        Action("run.page_up", ("pageup",), "events", "Scroll the events up.", footer=False),
+        *(a for a in TrainingPane.actions if a.id not in ("training.show", "training.log")),
+        Action("run.compare", ("c",), "compare", "Draw other runs into the same plot; choose them."),
+        Action("run.metric", ("v",), "metric", "The next metric in the large plot: loss, accuracy, lr ..."),
+        Action("run.axis", ("x",), "steps/time", "The plot over steps, or over time since the start."),
+        Action("training.log", ("y",), "log scale", "The plot on a logarithmic scale, or back."),
+        Action("run.smooth", ("s",), "smooth", "The plot smoothed (the raw range behind it), or back."),
+        Action("run.panel", ("l",), "list", "What stands below the curves: runs, classes, events, log."),
+        Action("run.infer", ("i",), "inference", "Measurements of this run's inference, and back."),
+        Action("run.measure", ("I",), "measure", "Measure inference with a checkpoint of this run."),
+        Action("run.checkpoint", ("w",), "save", "Write a checkpoint after this step.", footer=False),
+        Action("run.resume", ("u",), "resume", "Go on from a checkpoint of this run, as a new run."),
+        Action("run.remove", ("delete",), "remove", "Delete this (ended) run with its checkpoints.", False),
+        Action("run.copy", ("C",), "copy path", "Copy the run's directory.", footer=False),
+        Action("run.page_down", ("pagedown",), "scroll", "Scroll events, log or measurement down.", False),
+        Action("run.page_up", ("pageup",), "scroll", "Scroll events, log or measurement up.", False),
     )
     about = (
         TrainingPane.about
-        + " Here the other columns have their own curves: a gradient norm that grows while the loss stalls, "
-        "a step time that steps up, memory that creeps. Below are the evaluations and the run's events, the "
-        "newest first."
+        + " The second bar divides the whole run by the handbook's seven steps: preprocess (load and copy), "
+        "initialise (until the first step began), forward, loss, backward, update, repeat (measuring, "
+        "evaluation, checkpoints). The time to finish is a range from fast and slow stretches of the last "
+        "500 steps. MFU is the arithmetic the model needs over what the device could do; without a known "
+        "peak there is none. In the plot diamonds are evaluations; the lane below it shows checkpoints, "
+        "faults and failures. A recall that fell far below its own best is red. Compared runs are drawn in "
+        "their own colours with the options in which they differ."
     )
 
     def __init__(self) -> None:
         super().__init__()
+        self.metric = "loss"
+        self.axis: run_plot.Axis = "step"
+        self.smooth = False
+        self.panel = 0
+        self.compared: tuple[str, ...] = ()
+        """Ids of the runs drawn with the chosen one."""
         self._small: dict[str, Buckets] = {}
         self._scroll = 0
+        self._rows_at: list[tuple[int, int, str]] = []
+        """(row, first column, run id) of the list, for clicks."""
+        self._plotted: tuple[object, list[Row]] = (None, [])
+        self.energy = Energy()
+        """The site's price, carbon intensity and PUE."""
+        self._used: tuple[object, RunEnergy | None] = (None, None)
+
+    # -- drawing ------------------------------------------------------------------------------------
 
     def draw(self, view: View, snap: Snapshot, w: int, h: int) -> list[Row]:
         run = self.chosen(view)
+        self._rows_at = []
         if run is None or h < 8:
             return super().draw(view, snap, w, h)
+        rows = self._head(view, snap, run, w, h)
+        room = h - len(rows)
+        if run.workload == inferlog.WORKLOAD:
+            return [*rows, *self._measurement(view, run, w, room)]
+        if room < 14:
+            return [*rows, *self._plot(view, run, w, room)]
+        if w >= 150 and room >= 34:
+            return [*rows, *self._large(view, snap, run, w, room, len(rows))]
+        return [*rows, *self._stacked(view, snap, run, w, room, len(rows))]
+
+    def _head(self, view: View, snap: Snapshot, run: RunState, w: int, h: int) -> list[Row]:
         look = view.look
         rows = [status_row(run, w, look)]
         ended = ending_row(run, view.source.alerts(), w, look)
         if ended is not None:
             rows.append(ended)
-        rows.append(items_row(figures(run, look), w))
-        rows.append(items_row(self._facts(view, run), w))
-        rows += phase_rows(run, w, 2, look)
-        room = h - len(rows)
-        lower = room // 3 if room >= 15 else 0
-        tiles = max(4, room // 4) if room >= 12 else 0
-        rows += self._curve.rows(run, "loss", w, room - lower - tiles, look, self.log)
-        if tiles:
-            rows += self._tiles(view, run, w, tiles)
-        if lower:
-            rows += self._lists(view, run, w, lower)
+        if run.trouble is not None and run.status in ENDED_BADLY:
+            rows.append(fit_row(((f"{glyphs(look).warning} {outside(run.trouble, look)}", S.WARN),), w))
+        if run.workload == inferlog.WORKLOAD:
+            rows += flow([*run_infer.summary_items(run, look), *self._facts(view, run)], w, 2)
+            return rows
+        rows.append(items_row([*figures(run, look), *self._efficiency(view, snap, run)], w))
+        rows += flow(self._facts(view, run), w, 2 if h >= 30 else 1)
+        if h >= 30:
+            rows += flow(energy_items(self._energy(view, run), look), w, 1)
+        compared = self._others(view, run)
+        if compared:
+            rows += run_lists.compare_rows(run, compared, w, max(3, h // 4), look)
         return rows
 
-    def _facts(self, view: View, run: RunState) -> list[tuple[Span, ...]]:
+    def _energy(self, view: View, run: RunState) -> RunEnergy | None:
+        """Looked up every ten ticks: it goes over the whole history of the power."""
+        snap = view.snap
+        made = (run.id, run.status, 0 if snap is None else snap.frame.seq // 10)
+        if self._used[0] != made:
+            self._used = (made, run_energy(view.source, run, self.energy))
+        return self._used[1]
+
+    def _efficiency(self, view: View, snap: Snapshot, run: RunState) -> list[Item]:
+        """MFU, memory against its limit, update ratio: what is known of them."""
+        out: list[Item] = []
+        used = runmath.mfu(run)
+        if used.share is not None:
+            out.append(item("MFU", units.fixed(100 * used.share, 1, 0) + "%", S.VALUE))
+        limit = memory_limit(run, snap)
+        memory = latest(run, "mem_peak_bytes") or latest(run, "rss_anon_bytes")
+        if limit and memory and run.status in ACTIVE:
+            share = 100 * memory / limit
+            style = S.CRIT if share >= 97 else S.WARN if share >= 92 else S.TEXT
+            out.append(((f"of the limit {units.size(limit, 0)} ", S.DIM), (units.pct(share, 0), style)))
+        ratio = latest(run, "update_ratio")
+        if ratio is not None:
+            out.append(item("upd", units.significant(ratio, 0)))
+        return out
+
+    def _facts(self, view: View, run: RunState) -> list[Item]:
         look = view.look
-        out: list[tuple[Span, ...]] = [item("run", outside(run.id, look))]
+        out: list[Item] = [item("run", outside(run.id, look))]
         extra = data_item(run, look)
         if extra is not None:
             out.append(extra)
-        out.append(item("device", outside(run.device, look)))
+        device = run.config.get("device")
+        name = device.get("name") if isinstance(device, dict) else None
+        shown = f"{run.device} ({name})" if name and run.device else run.device
+        out.append(item("device", outside(shown, look)))
         out.append(item("started", units.clock(run.started_wall_ns)))
-        for key in ("batch", "optimizer", "precision", "workers"):
-            value = run.config.get(key)
-            if isinstance(value, (str, int, float)):
-                out.append(item(key, outside(str(value), look)))
+        options = run.config.get("config")
+        source = options if isinstance(options, dict) else run.config
+        for key in _SHOWN_OPTIONS:
+            value = source.get(key)
+            if isinstance(value, list):
+                value = " ".join(map(str, value))
+            if value not in (None, "", 0, False) and isinstance(value, (str, int, float)):
+                out.append(item(key.replace("_size", ""), outside(str(value), look)))
+        parent = run.config.get("parent")
+        if isinstance(parent, dict):
+            out.append(item("resumed from", outside(str(parent.get("run")), look)))
         return out
 
-    def _tiles(self, view: View, run: RunState, w: int, h: int) -> list[Row]:
+    def _stacked(self, view: View, snap: Snapshot, run: RunState, w: int, h: int, top: int) -> list[Row]:
+        """80x24 and 120x40: bars, plot, small curves, lists below each other."""
+        look = view.look
+        bars = phase_rows(run, w, 2, look)
+        if h >= 16:
+            bars += seven_rows(run, w, 2, look)
+        room = h - len(bars)
+        lower = room // 3 if room >= 24 else 0
+        tiles = max(4, min(6, room // 5)) if room >= 16 or self.panel == 0 else 0
+        small_lower = not lower and self.panel > 0
+        if small_lower:
+            tiles, lower = 0, max(6, room * 2 // 5)
+        if room - tiles < 6:
+            tiles = 0
+        rows = [*bars, *self._plot(view, run, w, room - lower - tiles)]
+        if tiles:
+            rows += self._tiles(view, snap, run, w, tiles)
+        if lower:
+            rows += self._lists(view, run, w, lower, max(1, w // 58), top + len(rows))
+        return rows
+
+    def _large(self, view: View, snap: Snapshot, run: RunState, w: int, h: int, top: int) -> list[Row]:
+        """200x60: the plot with the small curves at its right; below it where the time goes and lists."""
+        look = view.look
+        bars = phase_rows(run, w, 2, look)
+        rest = h - len(bars)
+        lower = max(14, rest // 3)
+        upper = rest - lower
+        right = max(46, w // 4)
+        left = w - right - 1
+        n = max(1, min(len(self._measured(run)), upper // 5))
+        tiles: list[Row] = []
+        for k, tile in enumerate(self._measured(run)[:n]):
+            tiles += self._tile(view, snap, run, tile, right, upper // n + (k < upper % n))
+        rows = [*bars, *beside(self._plot(view, run, left, upper), tiles, left, right)]
+        time_w = min(56, w // 4)
+        table = [run_lists.heading("where the time goes", time_w), *seven_table(run, time_w, 7, look)]
+        heat = heat_rows(run, time_w, lower - len(table) - 2, look)
+        if heat:
+            table += [blank(time_w), run_lists.heading("share of a step, over the run", time_w), *heat]
+        x = time_w + 1
+        lists = self._lists(view, run, w - x, lower, 3, top + len(rows), x)
+        return [*rows, *beside(fill(table, time_w, lower), lists, time_w, w - x)]
+
+    def _plot(self, view: View, run: RunState, w: int, h: int, only: str | None = None) -> list[Row]:
+        """The large plot under its title; made again only when something it shows has changed."""
+        if h < 2:
+            return fill([], w, h)
+        metric = run_plot.BY_ID[only or self.metric]
+        plot = run_plot.Plot(metric, self.axis, self.log, self.smooth)
+        runs = [run, *self._others(view, run)]
+        made = (tuple((r.id, r.seq, len(r.columns.get("step", ()))) for r in runs), plot, w, h, view.look)
+        if self._plotted[0] != made:
+            notes = [self.axis] + ["log"] * self.log + ["smooth"] * self.smooth
+            evaluated = metric.evaluation is not None and bool(run.evals)
+            mark = f"  {glyphs(view.look).evaluation} evaluation" if evaluated else ""
+            name = "latency of each request" if only else metric.name
+            title = fit_row(((name, S.HEADER), (mark, S.GRAPH_2), ("  " + " ".join(notes), S.DIM)), w)
+            self._plotted = (made, [title, *run_plot.rows(runs, plot, w, h - 1, view.look)])
+        return list(self._plotted[1])
+
+    def _measured(self, run: RunState) -> list[tuple[str, str, S]]:
+        return [t for t in TILES if any(v == v for v in run.columns.get(t[0], ())[-200:])]
+
+    def _tiles(self, view: View, snap: Snapshot, run: RunState, w: int, h: int) -> list[Row]:
         """Small curves side by side, those with data only."""
-        have = [s for s in _SMALL if any(v == v for v in run.columns.get(s[0], ())[-50:])]
+        have = self._measured(run)
         n = max(1, min(len(have), w // 24, 6))
         have = have[:n]
         if not have:
             return fill([], w, h)
         block: list[Row] = []
-        width = 0
-        for i, (column, name, style) in enumerate(have):
-            last = i == len(have) - 1
-            size = w - width - (1 if width else 0) if last else (w - n + 1) // n
-            buckets = self._small.setdefault(column, Buckets())
-            value = self._value(column, run.last.get(column))
-            rows = [fit_row(((name + " ", S.DIM), (value, S.VALUE)), size)]
-            rows += small(run, column, buckets, size, h - 1, view.look, style)
-            block = beside(block, rows, width, size) if block else rows
-            width += size + (1 if width else 0)
+        used = 0
+        for k, tile in enumerate(have):
+            size = w - used - (1 if used else 0) if k == n - 1 else (w - n + 1) // n
+            rows = self._tile(view, snap, run, tile, size, h)
+            block = beside(block, rows, used, size) if block else rows
+            used += size + (1 if used else 0)
         return block
+
+    def _tile(
+        self, view: View, snap: Snapshot, run: RunState, tile: tuple[str, str, S], w: int, h: int
+    ) -> list[Row]:
+        column, name, style = tile
+        buckets = self._small.setdefault(column, Buckets())
+        newest = latest(run, column, 200)
+        value = self._value(column, newest)
+        if column.endswith("_bytes") and run.status in ACTIVE:
+            limit = memory_limit(run, snap)
+            value += f" of {units.size(limit, 0)}" if limit else ""
+        rows = [fit_row(((name + " ", S.DIM), (value, S.VALUE)), w)]
+        return rows + small(run, column, buckets, w, h - 1, view.look, style)
 
     def _value(self, column: str, v: float | None) -> str:
         if column.endswith("_bytes"):
@@ -114,47 +275,126 @@ class RunPane(TrainingPane):
             return units.ms(v, 0)
         return units.significant(v, 0)
 
-    def _lists(self, view: View, run: RunState, w: int, h: int) -> list[Row]:
-        lw = min(48, w // 2)
-        rw = w - lw - 1
-        left: list[Row] = [fit_row((("evaluations", S.HEADER),), lw)]
-        evals = list(run.evals)[::-1][: h - 1]
-        left += [self._evaluation(ev, lw) for ev in evals]
-        if not evals:
-            left.append(fit_row((("none yet", S.DIM),), lw))
-        right: list[Row] = [fit_row((("events", S.HEADER),), rw)]
-        events = run.events
-        self._scroll = max(0, min(self._scroll, len(events) - (h - 1)))
-        stop = len(events) - self._scroll
-        for e in reversed(events[max(0, stop - (h - 1)) : stop]):
-            style = S.CRIT if e.kind in ("exception", "nonfinite") else S.TEXT
-            head = f"{units.clock(e.wall_ns)} {outside(e.kind, view.look):<10} "
-            right.append(fit_row(((head, S.DIM), (outside(e.text, view.look, ""), style)), rw))
-        return fill(beside(left, right, lw, rw), w, h)
+    def _lists(
+        self, view: View, run: RunState, w: int, h: int, columns: int, top: int, left: int = 0
+    ) -> list[Row]:
+        """So many lists side by side, the one chosen with `l` first."""
+        order = self._order(view)[: max(1, columns)]
+        cw = (w - (len(order) - 1)) // len(order)
+        block: list[Row] = []
+        used = 0
+        for k, name in enumerate(order):
+            size = w - used - (1 if used else 0) if k == len(order) - 1 else cw
+            x = left + used + (1 if used else 0)
+            rows = fill([fit_row(r, size) for r in self._panel(view, run, name, size, h, top, x)], size, h)
+            block = beside(block, rows, used, size) if block else rows
+            used += size + (1 if used else 0)
+        return block
 
-    def _evaluation(self, ev: Mapping[str, Any], w: int) -> Row:
-        def n(key: str) -> float | None:
-            v = ev.get(key)
-            return float(v) if isinstance(v, (int, float)) else None
+    def _order(self, view: View) -> list[str]:
+        """The lists, the chosen one first; a list of one run comes last."""
+        names = list(PANELS) if len(view.source.runs()) > 1 else [*PANELS[1:], PANELS[0]]
+        run = self.chosen(view)
+        if run is not None and run.ranks:
+            names.insert(1, "ranks")
+        at = self.panel % len(names)
+        return [*names[at:], *names[:at]]
 
-        return items_row(
-            (
-                item("epoch", units.count(n("epoch"), 3)),
-                item("step", units.count(n("step"))),
-                item("loss", units.significant(n("loss"), 6)),
-                item("acc", units.fixed(n("accuracy"), 4, 6)),
-            ),
-            w,
-        )
+    def _panel(self, view: View, run: RunState, name: str, w: int, h: int, top: int, left: int) -> list[Row]:
+        look = view.look
+        if name == "runs":
+            rows, ids = run_lists.runs_rows(
+                view.source.runs(), run, self._others(view, run), w, h, look, view.focused
+            )
+            self._rows_at += [(top + y, left, id_) for y, id_ in enumerate(ids) if id_ is not None]
+            return rows
+        if name == "ranks":
+            return run_lists.rank_rows(run, w, h, look)
+        if name == "classes":
+            return run_lists.class_rows(run, w, h, look)
+        if name == "evaluations":
+            return run_lists.evaluation_rows(run, w, h, look)
+        if name == "time":
+            return [run_lists.heading("where the time goes", w), *seven_table(run, w, h - 1, look)]
+        if name == "events":
+            rows, at = run_lists.event_rows(run, w, h, look, self._scroll)
+        else:
+            rows, at = run_lists.log_rows(run, w, h, look, self._scroll, view.source.mode == "replay")
+        if name == self._order(view)[0]:
+            self._scroll = at
+        return rows
 
-    def act(self, action_id: str, view: View) -> Intent | None:
-        if action_id == "run.copy":
-            run = self.chosen(view)
-            return CopyText(run.directory) if run is not None else None
-        if action_id in ("run.page_down", "run.page_up"):
-            self.scroll(5 if action_id == "run.page_down" else -5)
+    def _measurement(self, view: View, run: RunState, w: int, h: int) -> list[Row]:
+        page = run_infer.page(run, w, view.look)
+        room = h - len(page) - 1
+        if room < 8:
+            rows, self._scroll = run_infer.draw(run, w, h, view.look, self._scroll)
+            return rows
+        # What is left shows each request, for outliers and drift within the measurement.
+        return [*page, blank(w), *self._plot(view, run, w, room, "step_s")]
+
+    # -- keys ---------------------------------------------------------------------------------------
+
+    def _others(self, view: View, run: RunState) -> list[RunState]:
+        """The compared runs that are (still) there."""
+        known = {r.id: r for r in view.source.runs()}
+        return [known[id_] for id_ in self.compared if id_ in known and id_ != run.id][:MOST_COMPARED]
+
+    def act(self, action_id: str, view: View) -> i.Intent | None:
+        switch = self._switches(view).get(action_id)
+        if switch is not None:
+            switch()
             return None
+        run = self.chosen(view)
+        ask = _ASK.get(action_id)
+        if run is not None and ask is not None:
+            return ask(run)
+        if run is not None and action_id == "run.compare":
+            return i.CompareRun(run.id, self.compared)
+        if run is not None and action_id == "run.infer":
+            return self._to_inference(view, run)
+        if action_id in ("training.up", "training.down"):
+            self._scroll = 0
         return super().act(action_id, view)
+
+    def _switches(self, view: View) -> dict[str, Callable[[], object]]:
+        return {
+            "run.metric": self._next_metric,
+            "run.axis": lambda: setattr(self, "axis", "time" if self.axis == "step" else "step"),
+            "run.smooth": lambda: setattr(self, "smooth", not self.smooth),
+            "run.panel": lambda: self._next_panel(view),
+            "run.page_down": lambda: self.scroll(5),
+            "run.page_up": lambda: self.scroll(-5),
+        }
+
+    def _next_metric(self) -> None:
+        ids = [m.id for m in run_plot.METRICS]
+        self.metric = ids[(ids.index(self.metric) + 1) % len(ids)]
+
+    def _next_panel(self, view: View) -> None:
+        self.panel, self._scroll = (self.panel + 1) % len(self._order(view)), 0
+
+    def _to_inference(self, view: View, run: RunState) -> i.Intent:
+        """From a run to its newest measurement, from a measurement to the run."""
+        runs = view.source.runs()
+        self._scroll = 0
+        if run.workload == inferlog.WORKLOAD:
+            of = (run.config.get("measures") or {}).get("run")
+            if any(r.id == of for r in runs):
+                self.selected = of
+                return i.Notice(f"{of}, which was measured")
+            return i.Notice("the run that was measured is not here any more", "warning")
+        found = inferlog.measurements_of(runs, run.id)
+        if found:
+            self.selected = found[0].id
+            return i.Notice(f"newest of {len(found)} measurements" if len(found) > 1 else "its measurement")
+        return i.Notice("its inference was not measured yet: I measures it")
+
+    def click(self, x: int, y: int, view: View, double: bool = False) -> i.Intent | None:
+        hits = [id_ for row, left, id_ in self._rows_at if row == y and x >= left]
+        if hits:
+            self.selected = hits[-1]
+        return None
 
     def scroll(self, rows: int) -> bool:
         before = self._scroll
@@ -163,5 +403,49 @@ class RunPane(TrainingPane):
 
     def title(self, view: View, w: int) -> tuple[Sequence[Span], Sequence[Span]]:
         left, right = super().title(view, w)
-        scale: list[Span] = [("  log", S.ACCENT)] if self.log else []
-        return [*left, *scale], right
+        n = len(view.source.runs())
+        count: list[Span] = [(f"  {n} runs", S.DIM)] if n > 1 else []
+        return [*left, *count], right
+
+
+_ASK: dict[str, Callable[[RunState], i.Intent]] = {
+    "run.copy": lambda run: i.CopyText(run.directory),
+    "run.checkpoint": lambda run: i.CheckpointRun(run.id),
+    "run.resume": lambda run: i.ResumeRun(run.id),
+    "run.measure": lambda run: i.InferRun(run.id),
+    "run.remove": lambda run: i.RemoveRun(run.id),
+}
+
+
+def memory_limit(run: RunState, snap: Snapshot) -> float | None:
+    """What the run's memory may not exceed: as the run says, else the container's limit or the node's
+    memory (for a run on the CPU of this node)."""
+    said = run.config.get("memory_limit_bytes")
+    if isinstance(said, (int, float)) and not isinstance(said, bool) and said > 0:
+        return float(said)
+    if run.device is not None and run.device.startswith("cuda"):
+        index = int(run.device.partition(":")[2] or 0)
+        for uuid in instances(snap, "gpu.index"):
+            if num(snap, key_of("gpu.index", "gpu", uuid)) == index:
+                return num(snap, key_of("gpu.mem_total_bytes", "gpu", uuid))
+        return None
+    known = [v for v in (num(snap, "container.memory_limit_bytes"), num(snap, "memory.total_bytes")) if v]
+    return min(known, default=None)
+
+
+def energy_items(used: RunEnergy | None, look: Look) -> list[Item]:
+    """Energy, cost and CO2 where they are configured, joules a sample; an estimate is called one."""
+    if used is None:
+        return []
+    about = "~" if used.estimate else ""
+    text = f"{about}{used.kwh:.3g} kWh"
+    if used.cost is not None:
+        text += f" {about}{used.cost:.2f} {used.settings.currency}"
+    if used.co2_g is not None:
+        text += f" {about}{used.co2_g:.3g} g CO2"
+    out = [item("energy", outside(text, look))]
+    if used.joules_per_sample is not None:
+        out.append(item("J/sample", about + units.significant(used.joules_per_sample, 0)))
+    if used.estimate:
+        out.append(((f"({outside(used.basis, look)})", S.DIM),))
+    return out

@@ -19,12 +19,13 @@ from dctop.tui.panes.run_facts import (
     brief_row,
     data_item,
     ending_row,
+    eta_text,
     figures,
-    phase_rows,
     progress,
     status_mark,
     status_row,
 )
+from dctop.tui.panes.run_time import phase_rows
 
 ACTIVE = ("starting", "running", "stopping")
 
@@ -97,7 +98,7 @@ class TrainingPane(DataPane):
         if h == 1:
             return (
                 [ended or items_row([*figures(run, look)], w)]
-                if run.status not in ACTIVE
+                if run.status not in ACTIVE or run.trouble
                 else [self._single(view, run, w)]
             )
         rows = [status_row(run, w, look)]
@@ -128,7 +129,7 @@ class TrainingPane(DataPane):
         if run.total_steps is not None:
             step = (*step, (f"/{units.grouped(run.total_steps)}", S.DIM))
         numbers = figures(run, view.look)
-        eta: tuple[Span, ...] = (("ETA ", S.DIM), (units.duration(run.eta_s, 0), S.TEXT))
+        eta: tuple[Span, ...] = (("ETA ", S.DIM), (eta_text(run).strip(), S.TEXT))
         return items_row([step, *numbers[:2], eta, *numbers[2:]], w)
 
     def _around(self, runs: Sequence[RunState], run: RunState, n: int) -> Sequence[RunState]:

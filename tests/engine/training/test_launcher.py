@@ -200,7 +200,7 @@ def test_a_run_without_a_checkpoint_cannot_be_resumed() -> None:
 
 
 def test_the_dialog_starts_with_the_values_used_last(fashion: RunState) -> None:
-    launcher._remember("mnist-cnn", {"epochs": 3, "fault": ["nan"], "lr": 0.5})
+    launcher.remember("mnist-cnn", {"epochs": 3, "fault": ["nan"], "lr": 0.5})
     known = launcher.check()
     assert known.reason is None and known.torch_version
     shown = {o.name: o for o in launcher.options(known=known)}

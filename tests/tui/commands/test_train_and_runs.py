@@ -46,7 +46,7 @@ def test_train_without_a_terminal_tells_lines_and_the_accuracy(tmp_path: Path) -
     done = dctop("train", "mnist-cnn", "--headless", "--data", data, "--epochs", "1", "--threads", "1")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("run 20") and lines[1] == f"IDX images ({data}) on cpu: 16 steps"
+    assert lines[0].startswith("run 20") and lines[1].startswith(f"IDX images ({data}) on cpu: 16 steps")
     # On a slow machine there is time for lines of progress in between.
     told = [line for line in lines if not line.startswith("step ")]
     assert told[2].startswith("epoch 1: loss ") and told[-1].startswith("Test accuracy: 0.")
@@ -162,3 +162,59 @@ def test_the_bar_fits_the_terminal() -> None:
     assert progress_bar(run, 200).startswith("[####################] step 3/3  epoch 1/1")
     assert progress_bar(run, 50) == "[###########] step 3/3  loss nan  3,200 samples/s"
     assert (clock(5), clock(75.4), clock(3700)) == ("0:05", "1:15", "1:01:40")
+
+
+def test_a_run_is_resumed_from_a_named_checkpoint(tmp_path: Path) -> None:
+    data = str(write_idx(tmp_path / "idx"))
+    words = ("--headless", "--data", data, "--threads", "1", "--checkpoint-every", "8")
+    assert dctop("train", "mnist-cnn", *words, "--epochs", "1", "--max-steps", "12").returncode == 0
+    first = json.loads(dctop("runs", "show", "last", "--json").stdout)
+    assert [c["step"] for c in first["checkpoints"]] == [8, 12]
+    wrong = dctop("runs", "resume", "last", "--checkpoint", "9")
+    assert (
+        wrong.returncode == 2
+        and "no checkpoint '9'; there are last, best and those of steps 8, 12" in wrong.stderr
+    )
+    done = dctop("runs", "resume", first["id"], "--checkpoint", "8", "--headless")
+    assert done.returncode == 0, done.stderr
+    second = json.loads(dctop("runs", "show", "last", "--json").stdout)
+    assert second["step"] == 16 and second["status"] == "finished"
+    resumed = next(e for e in second["events"] if e["kind"] == "note" and "resumed" in e["text"])
+    assert "resumed after step 8" in resumed["text"]
+    assert json.loads(dctop("runs", "rm", first["id"], "--json").stdout) == {
+        "id": first["id"],
+        "done": "removed",
+    }
+
+
+def test_drills_are_listed_with_their_size() -> None:
+    done = dctop("train", "mnist-cnn", "--list-faults")
+    assert done.returncode == 0
+    assert any(line.startswith("  nan ") for line in done.stdout.splitlines())
+    assert any(line.startswith("  lr:100 x ") for line in done.stdout.splitlines())
+
+
+def test_infer_prints_a_table_and_one_document_and_1_for_findings(tmp_path: Path) -> None:
+    data = str(write_idx(tmp_path / "idx"))
+    trained = dctop("train", "mnist-cnn", "--headless", "--data", data, "--threads", "1", "--epochs", "2")
+    assert trained.returncode == 0, trained.stderr
+    quick = ("--requests", "120", "--max-batch", "2", "--threads", "1")
+    done = dctop("infer", "last", *quick)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in (
+        "whole request",
+        "samples/s",
+        "mostly taken for",
+        "Test accuracy: ",
+        "is the baseline from now on",
+    ):
+        assert part in done.stdout, part
+    drill = dctop("infer", "last", *quick, "--json", "--fault", "raw-inputs")
+    assert drill.returncode == 1 and drill.stderr == ""
+    document = json.loads(drill.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert document["inputs"]["mismatch"] is True and round(document["inputs"]["factor"]) == 255
+    assert document["findings"][0].startswith(
+        "the inputs are not what the model was trained on: divide by 255"
+    )
+    unknown = dctop("infer", "nothing")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)

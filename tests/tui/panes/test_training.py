@@ -4,12 +4,23 @@ import math
 
 import pytest
 
+from dctop.engine.config import Energy
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import S
-from dctop.tui.intents import CopyText, Notice, ShowRun, StopRun
+from dctop.tui.intents import (
+    CheckpointRun,
+    CompareRun,
+    CopyText,
+    InferRun,
+    Notice,
+    RemoveRun,
+    ResumeRun,
+    ShowRun,
+    StopRun,
+)
 from dctop.tui.panes.run_view import RunPane
 from dctop.tui.panes.training import TrainingPane
-from tests.fakes.screen import FakeSource, Node, as_lines, check, make_alert, make_run, view_of
+from tests.fakes.screen import T0, FakeSource, Node, as_lines, check, make_alert, make_run, view_of
 
 
 def source(*runs: object, alerts: object = ()) -> FakeSource:
@@ -120,22 +131,104 @@ def test_several_runs_are_listed_and_chosen() -> None:
     assert isinstance(pane.act("training.stop", view_of(src, readonly=True)), Notice)
 
 
+def run_text(pane: RunPane, src: FakeSource, w: int = 118, h: int = 36, look: Look | None = None) -> str:
+    rows = pane.body(view_of(src, look), w, h)
+    check(rows, w, h, look)
+    return "\n".join(as_lines(rows))
+
+
 def test_the_run_view_adds_curves_evaluations_and_events() -> None:
     src = source(make_run())
-    rows = RunPane().body(view_of(src), 118, 36)
-    check(rows, 118, 36)
-    text = "\n".join(as_lines(rows))
+    pane = RunPane()
+    text = run_text(pane, src)
     for part in (
-        "learning rate",
-        "gradient norm",
-        "step time",
-        "evaluations",
-        "epoch 1 done",
-        "batch 32",
-        "◆",
-    ):
+        "learning rate", "gradient norm", "step time", "update ratio", "1 preprocess", "7 repeat",
+        "recall by class", "epoch 1 done", "optimizer adam", "◆", "ETA 12m14s",
+    ):  # fmt: skip
         assert part in text, part
+    for name in ("events", "log", "evaluations", "runs 1 of 1", "recall by class"):
+        pane.act("run.panel", view_of(src))
+        assert name in run_text(pane, src)
     assert RunPane().act("run.copy", view_of(src)) == CopyText(make_run().directory)
+
+
+@pytest.mark.parametrize("look", [Look(), Look("block"), Look("ascii", False)])
+@pytest.mark.parametrize(("w", "h"), [(78, 20), (118, 36), (198, 56), (60, 14), (30, 9), (198, 22)])
+def test_every_metric_and_axis_fits_every_size(w: int, h: int, look: Look) -> None:
+    other = make_run(300, id="old", status="finished", config={"config": {"lr": 0.1}})
+    src = source(make_run(), other)
+    pane = RunPane()
+    pane.compared = ("old",)
+    for _ in range(9):
+        pane.act("run.metric", view_of(src))
+        for switch in ("run.axis", "run.smooth", "training.log", "run.panel"):
+            pane.act(switch, view_of(src))
+            run_text(pane, src, w, h, look)
+
+
+def test_compared_runs_are_named_with_the_options_in_which_they_differ() -> None:
+    mine = make_run(config={"config": {"lr": 0.001, "seed": 0}})
+    other = make_run(300, id="old", status="finished", config={"config": {"lr": 0.1, "seed": 0}})
+    src = source(mine, other)
+    pane = RunPane()
+    assert pane.act("run.compare", view_of(src)) == CompareRun(mine.id, ())
+    pane.compared = ("old", "one that is gone")
+    text = run_text(pane, src)
+    assert (
+        "options that differ  lr 0.001 / 0.1" in text and "seed" not in text.split("differ")[1].split("\n")[0]
+    )
+    assert f"━━ {mine.id}" in text and "━━ old" in text
+
+
+def test_what_is_wrong_with_a_run_that_goes_on_stands_at_the_top() -> None:
+    src = source(make_run(trouble="stopped by a signal since 12:00:00: kill -CONT 7 continues it"))
+    assert "▲ stopped by a signal since 12:00:00" in run_text(RunPane(), src)
+    assert "▲ stopped by a signal" in text_of(TrainingPane(), src, 118)
+    assert "▲ stopped by a signal" in text_of(TrainingPane(), src, 118, 1)
+
+
+def test_a_class_that_fell_below_its_own_best_is_marked() -> None:
+    evals = [
+        {"step": 100, "epoch": 1, "accuracy": 0.8, "recall": [0.9, 0.8, None], "wall_ns": 1},
+        {"step": 200, "epoch": 2, "accuracy": 0.7, "recall": [0.9, 0.4, None], "wall_ns": 2},
+    ]
+    src = source(make_run(evals=evals, config={"data": {"classes": ["cat", "dog", "owl"]}}))
+    line = next(x for x in run_text(RunPane(), src).splitlines() if "dog" in x)
+    assert "0.400 ↓40" in line
+
+
+def test_the_log_is_what_the_worker_printed_last() -> None:
+    src = source(make_run(log_tail=("epoch 1 \x1b[31m", "ünïcode")))
+    pane = RunPane()
+    pane.panel = 2
+    assert "epoch 1 ?[31m" in run_text(pane, src) and "ünïcode" in run_text(pane, src)
+
+
+def test_energy_is_shown_and_an_estimate_called_one() -> None:
+    pane = RunPane()
+    pane.energy = Energy(price_per_kwh=0.3, currency="EUR")
+    text = run_text(pane, source(make_run(started_wall_ns=T0 - 3600 * 10**9)))
+    # No power counters on this node: one thread at 12 W for an hour.
+    assert "energy ~0.012 kWh ~0.00 EUR" in text and "J/sample ~" in text and "(estimate: no power" in text
+
+
+def test_keys_of_the_run_view_ask_for_what_they_say() -> None:
+    run = make_run()
+    view = view_of(source(run))
+    for action, intent in (
+        ("run.checkpoint", CheckpointRun(run.id)), ("run.resume", ResumeRun(run.id)),
+        ("run.measure", InferRun(run.id)), ("run.remove", RemoveRun(run.id)),
+    ):  # fmt: skip
+        assert RunPane().act(action, view) == intent
+
+
+def test_a_click_in_the_list_chooses_the_run() -> None:
+    src = source(make_run(), make_run(30, id="old", status="finished"))
+    pane = RunPane()
+    lines = run_text(pane, src).splitlines()
+    y = next(i for i, x in enumerate(lines) if "finished" in x)
+    pane.click(5, y, view_of(src))
+    assert pane.selected == "old"
 
 
 def test_logarithmic_scale() -> None:

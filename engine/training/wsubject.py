@@ -1,0 +1,254 @@
+"""What is measured: a checkpoint's model with its data, requests served one by one, predictions tallied.
+
+Worker side; imported by winfer.py after torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from dctop.engine.training import wckpt, wconfig, wdevice, wmeasure, wtasks
+else:
+    import wckpt
+    import wconfig
+    import wdevice
+    import wmeasure
+    import wtasks
+
+TRAIN_SAMPLES, TRAIN_UNITS = 10_000, 1 << 18
+CONTEXT_GUESS = 1024
+"""Bytes of text a sample of gpt is taken for, where only so many are asked for."""
+FAULTS = ("raw-inputs", "slow-preprocess", "train-mode", "grad-on")
+"""Drills: unscaled inputs, MS later preprocessing, dropout and statistics as in training, autograd on."""
+_OLD: dict[str, Any] = {
+    "seed": 0, "epochs": 1, "batch_size": 32, "max_steps": 0, "checkpoint_every": 0, "eval_every": 0,
+    "lr": 1e-3, "l1": 0.0, "weight_decay": 0.0, "optimizer": "adam", "on_nan": "stop",
+    "loss": "cross-entropy",
+}  # fmt: skip
+"""What a checkpoint without its options is taken to have been trained with."""
+
+
+class Spec:
+    """What run.json asks for, typed; a missing option has its default."""
+
+    def __init__(self, run: Mapping[str, Any]) -> None:
+        asked = run.get("config")
+        values: Mapping[str, Any] = asked if isinstance(asked, dict) else {}
+        self.checkpoint = str(values.get("checkpoint") or "")
+        self.batch = max(1, int(values.get("batch_size") or 1))
+        self.max_batch = max(1, int(values.get("max_batch") or 1))
+        self.requests = max(1, int(values.get("requests") or 1))
+        self.seconds = float(values.get("seconds") or 0.0)
+        self.samples = int(values.get("samples") or 0)
+        self.dtype = str(values.get("precision") or "fp32")
+        self.device = str(values.get("device") or "auto")
+        self.threads = int(values.get("threads") or 0)
+        self.rate = float(values.get("rate") or 0.0)
+        self.slo_s = float(values.get("slo_ms") or 0.0) / 1000
+        self.baseline = str(values.get("baseline") or "keep")
+        self.baselines = str(run.get("baselines_dir") or "")
+        self.data_dir = run.get("data_dir")
+        self.data = values.get("data")
+        self.seed = int(values.get("seed") or 0)
+        self.fault = dict(_fault(spec) for spec in values.get("fault") or [])
+
+
+def _fault(spec: str) -> tuple[str, float]:
+    name, _, size = str(spec).partition(":")
+    return name, float(size) if size else 20.0 if name == "slow-preprocess" else 0.0
+
+
+class Request:
+    """Seconds of one request by stage; `queue`: between its intended arrival and its start."""
+
+    __slots__ = ("forward", "h2d", "post", "pre", "queue", "total")
+
+    def __init__(self) -> None:
+        self.pre = self.h2d = self.forward = self.post = self.total = self.queue = 0.0
+
+
+class Subject:
+    """The model under measurement and its data, on its device."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        if spec.threads:
+            torch.set_num_threads(spec.threads)
+        self.device, self.why = wdevice.choose_device(spec.device)
+        self.device_name = wdevice.device_name(self.device)
+        self.cuda = self.device.type == "cuda"
+        self.state = wckpt.load(spec.checkpoint)
+        self.workload = str(self.state.get("workload") or "mnist-cnn")
+        if self.workload == "linear":
+            raise wconfig.Refused("linear has three samples and nothing to serve; mnist-cnn and gpt have")
+        self.dtype = self._dtype()
+        self.config = wconfig.Config({"workload": self.workload, "config": self._options()})
+        folder = spec.data_dir if isinstance(spec.data_dir, str) else None
+        self.task = wtasks.load(self.config, folder)
+        self.classes = list(self.task.classes)
+        self.model = self._model()
+        self.hash = weights_hash(self.state["model"])  # type: ignore[arg-type]
+        pairs = list(self.task.test_batches())
+        self.test_x, self.test_y = (torch.cat([pair[i] for pair in pairs]) for i in (0, 1))
+        """As stored: bytes."""
+        some = min(TRAIN_SAMPLES, self.task.train_count, max(1, TRAIN_UNITS // self.task.units))
+        self.train_x, self.train_y = self.task.fetch(torch.arange(some))
+        self.factor = 255.0 if "raw-inputs" in spec.fault else 1.0
+        self.delay_s = spec.fault.get("slow-preprocess", 0.0) / 1000
+        self._marks: list[Any] = []
+        if self.cuda:
+            self._marks = [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
+
+    def _options(self) -> dict[str, Any]:
+        """What the checkpoint was trained with, but the data that are asked for here."""
+        stored = self.state.get("config")
+        options: dict[str, Any] = {**_OLD, **(stored if isinstance(stored, dict) else {})}
+        if isinstance(self.state.get("activation"), str):
+            options["activation"] = self.state["activation"]
+        samples = self.spec.samples
+        options["test_samples"] = samples * CONTEXT_GUESS if samples and self.workload == "gpt" else samples
+        if self.spec.data:
+            options["data"] = self.spec.data
+        # Generated images: only as many to train on as are looked at here.
+        if self.spec.data_dir is None and self.workload == "mnist-cnn":
+            options["train_samples"] = TRAIN_SAMPLES
+        return options
+
+    def _dtype(self) -> Any:
+        found = {
+            "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16
+        }.get(self.spec.dtype)  # fmt: skip
+        if found is None:
+            raise wconfig.Refused(f"precision {self.spec.dtype}: choose fp32, tf32, bf16 or fp16")
+        if not self.cuda and self.spec.dtype in ("tf32", "fp16"):
+            raise wconfig.Refused(
+                f"precision {self.spec.dtype} needs a CUDA device; on the CPU use fp32 or bf16"
+            )
+        if self.cuda:
+            torch.backends.cuda.matmul.allow_tf32 = self.spec.dtype == "tf32"
+            torch.backends.cudnn.allow_tf32 = self.spec.dtype == "tf32"
+        return found
+
+    def _model(self) -> torch.nn.Module:
+        model = self.task.build()
+        weights: Any = self.state["model"]
+        wanted = model.state_dict()
+        missing = sorted(set(wanted) - set(weights))
+        unexpected = sorted(set(weights) - set(wanted))
+        shapes = [k for k in wanted if k in weights and weights[k].shape != wanted[k].shape]
+        if missing or unexpected or shapes:
+            error = wckpt.CheckpointError(
+                f"{self.spec.checkpoint}: does not fit {self.workload}: {len(missing)} missing, "
+                f"{len(unexpected)} unexpected, {len(shapes)} of another shape"
+            )
+            error.keys = {"missing": missing, "unexpected": unexpected, "shapes": shapes}  # type: ignore[attr-defined]
+            raise error
+        model.load_state_dict(weights)
+        model = model.to(self.device, self.dtype)
+        return model.train("train-mode" in self.spec.fault)
+
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    def guard(self) -> Any:
+        """No gradients, unless the drill wants them."""
+        return torch.enable_grad() if "grad-on" in self.spec.fault else torch.inference_mode()
+
+    def preprocess(self, x: torch.Tensor) -> torch.Tensor:
+        """Bytes -> the model's input: what the serving side must do exactly as the training did."""
+        if self.delay_s:
+            time.sleep(self.delay_s)
+        ready = self.task.prepare(x, x)[0]
+        return ready * self.factor if self.factor != 1.0 and ready.is_floating_point() else ready
+
+    def to_device(self, x: torch.Tensor) -> torch.Tensor:
+        """Numbers become the precision asked for, bytes stay whole."""
+        return x.to(self.device, self.dtype if x.is_floating_point() else None, non_blocking=True)
+
+    def serve(self, stored: torch.Tensor) -> tuple[Request, list[Any]]:
+        """One request, from what is stored to the prediction on the host."""
+        clock, request = time.perf_counter, Request()
+        begun = clock()
+        x = self.preprocess(stored)
+        ready = clock()
+        x = self.to_device(x)
+        moved = clock()
+        if self.cuda:
+            self._marks[0].record()
+        logits = self.model(x)
+        if self.cuda:
+            self._marks[1].record()
+        computed = clock()
+        answer = torch.softmax(logits.float(), -1).argmax(-1).tolist()
+        done = clock()
+        request.pre, request.h2d, request.total = ready - begun, moved - ready, done - begun
+        request.forward, request.post = computed - moved, done - computed
+        if self.cuda:
+            # The answer is on the host, so the events are done: reading them waits for nothing. The host
+            # only issued the work; what the device took belongs to forward, the rest of the wait to post.
+            self._marks[1].synchronize()
+            on_device = self._marks[0].elapsed_time(self._marks[1]) / 1000
+            request.forward = min(on_device, done - moved)
+            request.post = done - moved - request.forward
+        return request, answer
+
+    def batch(self, number: int, size: int) -> torch.Tensor:
+        """The `number`-th batch of test samples, around and around."""
+        n = len(self.test_x)
+        start = number * size % n
+        if start + size <= n:
+            return self.test_x[start : start + size]
+        return self.test_x[torch.arange(start, start + size) % n]
+
+
+def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
+    """Of names, shapes and bytes of all tensors: sixteen hex digits that name a model."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        # Without numpy there is no other way to all bytes at once.
+        digest.update(ctypes.string_at(tensor.data_ptr(), tensor.numel() * tensor.element_size()))
+    return digest.hexdigest()[:16]
+
+
+class Tally:
+    """Adds up log-probabilities and answers of predictions among `k` classes."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._confusion = torch.zeros(k * k, dtype=torch.int64)
+        self._confidences: list[float] = []
+        self._correct: list[bool] = []
+        self._nll = 0.0
+
+    def add(self, logp: torch.Tensor, y: torch.Tensor) -> None:
+        self._nll -= logp.gather(1, y.view(-1, 1)).sum().item()
+        top, said = logp.exp().max(1)
+        self._confidences += top.tolist()
+        self._correct += (said == y).tolist()
+        self._confusion += torch.bincount(y * self._k + said, minlength=self._k * self._k)
+
+    def result(self, classes: list[str]) -> dict[str, Any]:
+        """`recall`, `support`, `confusion` where the classes have names."""
+        table = self._confusion.view(self._k, self._k)
+        totals, predicted = table.sum(1).tolist(), table.sum(0).tolist()
+        hits, n = table.diagonal().tolist(), len(self._correct)
+        found: dict[str, Any] = {
+            "accuracy": sum(hits) / n, "samples": n, "nll": self._nll / n,
+            "ece": wmeasure.calibration(self._confidences, self._correct),
+            "confidence": sum(self._confidences) / n, "predicted": [p / n for p in predicted],
+            "interval": wmeasure.wilson(sum(hits), n), "classes": classes or None,
+            "recall": None, "support": None, "confusion": None,
+        }  # fmt: skip
+        if classes:
+            found["recall"] = [h / t if t else None for h, t in zip(hits, totals)]
+            found["support"], found["confusion"] = totals, table.tolist()
+        return found
