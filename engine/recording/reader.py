@@ -462,7 +462,28 @@ class Recording:
         if forward:
             yield self._tail.block
 
-    def _control(self, seq: int) -> Mapping[str, Cell]:
+    def seqs_between(self, t0_ns: int, t1_ns: int) -> tuple[int, int]:
+        """First and last frame of a range of wall time. Raises RecordingError where there is none in it."""
+        span = self.seq_range
+        first, last = self.seq_at(t0_ns), self.seq_at(t1_ns)
+        if span is None or first is None or last is None:
+            raise RecordingError(f"{self.path}: no frame in it")
+        frame = self.frame(first)
+        if frame is not None and frame.wall_ns < t0_ns:
+            first = self.neighbour(first, 1) or first + 1
+        end = self.frame(last)
+        if last < first or end is None or end.wall_ns > t1_ns:
+            raise RecordingError(
+                f"{self.path}: no frame in that range: `dctop rec info` tells when there are"
+            )
+        return first, last
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """For what goes through whole tables: rewriting and export. Read-only."""
+        return self._db
+
+    def control(self, seq: int) -> Mapping[str, Cell]:
         block = self._tail.block
         i = bisect_right(self._starts, seq) - 1
         if i >= 0 and self._chunks[i].seq1 >= seq:
@@ -473,6 +494,19 @@ class Recording:
         seqs = block.seqs
         at = bisect_left(seqs, seq)
         return block.controls[at] if at < len(seqs) and seqs[at] == seq else {}
+
+    def series_keys(self) -> set[str]:
+        """Every series in its chunks, raw and derived, by key."""
+        rows, _ = scan(self._db, "series", "id,stream,name,metric,crc", "id")
+        found = set()
+        for row in rows:
+            try:
+                _, stream, name, _ = checked(row)
+            except Damaged:
+                continue
+            if stream != "@" and isinstance(name, str) and name[:1] != "@":
+                found.add(name)
+        return found
 
     # -- beside the frames --------------------------------------------------------------------------
 
@@ -501,12 +535,21 @@ class Recording:
         return [] if seq is None else self._moments.alerts(seq)
 
     def runs_at_seq(self, seq: int) -> list[RunState]:
-        return self._moments.runs(seq, self._control(seq))
+        return self._moments.runs(seq, self.control(seq))
 
     def runs_at(self, wall_ns: int) -> list[RunState]:
         """Training runs as they were known at that time."""
         seq = self.seq_at(wall_ns)
         return [] if seq is None else self.runs_at_seq(seq)
+
+    def every_run(self) -> list[RunState]:
+        """All runs that were ever shown, each as it was last known, oldest first."""
+        span = self.seq_range
+        return [] if span is None else self._moments.every_run(span[1], self.control)
+
+    def every_alert(self) -> list[Alert]:
+        """All alerts, each as it was last known, in order of opening."""
+        return self._moments.every_alert()
 
     # -- overview -----------------------------------------------------------------------------------
 
