@@ -45,7 +45,7 @@ def range_of(args: Namespace, recording: Recording) -> Range:
     end = None if args.end is None else moment(args.end, recording, "--end")
     if begin is not None and end is not None and begin > end:
         raise CommandError("--begin is after --end: swap them")
-    t0, t1 = recording.time_range or (0, 0)
+    t0, t1 = recording.wall_range or (0, 0)
     if (begin is not None and begin > t1) or (end is not None and end < t0):
         raise CommandError(
             f"nothing was recorded then: {recording.path} holds {_clock(t0)} to {_clock(t1)}", 1

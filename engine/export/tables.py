@@ -90,7 +90,7 @@ def snapshots(recording: Recording, scope: Scope, procs: bool = False) -> Iterat
     wanted = None if procs else FOREVER
     for frame in recording.frames(max(0, seq0 - WARM_UP), seq1, procs_from=wanted):
         snap = builder.push(frame)
-        if frame.seq >= seq0:
+        if frame.seq >= seq0 and scope.holds(frame.wall_ns):
             yield snap
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dctop.engine.metrics.builder import SnapshotBuilder
@@ -57,7 +57,7 @@ class Session:
                 1, frame.wall_ns, title="/data of gpu-node-17 is 91 % full", why="annlee fills 10.20.30.40"
             )
         elif seq == 90 and self.alert is not None:
-            self.alert = an_alert(1, self.alert.opened_wall_ns, state="closed", closed_wall_ns=frame.wall_ns)
+            self.alert = replace(self.alert, state="closed", closed_wall_ns=frame.wall_ns)
         if seq == 60:
             marks.append(Mark("marker", frame.wall_ns, None, "annlee restarted the loader"))
             marks.append(Mark("note", frame.wall_ns, None, "see /home/annlee/notes.txt"))

@@ -275,7 +275,11 @@ def test_a_perfetto_trace_keeps_the_importer_s_rules(path: Path) -> None:
             tracks |= e["args"]
     assert tracks["value"] == expected[-1][1]["cpu.util_pct"]
     names = {e["name"] for e in events}
-    assert {"disk-fill: /data is 91 % full", "NOT RECORDED", "marker: annlee restarted the loader"} <= names
+    assert {
+        "disk-fill: /data of gpu-node-17 is 91 % full",
+        "NOT RECORDED",
+        "marker: annlee restarted the loader",
+    } <= names
     assert sum(e["ph"] == "X" and str(e["name"]).startswith("step ") for e in events) > 50
     counters = [e for e in events if e["ph"] == "C" and e["name"] == "fs.used_pct [%]"]
     assert len(counters) < 70, "written when it changes only"
