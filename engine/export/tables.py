@@ -234,6 +234,17 @@ def _number(value: float, whole: bool) -> Value:
     return int(value) if whole else value
 
 
+def _finite(value: object) -> object:
+    """JSON knows no NaN: they become words."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
 EVENT_COLUMNS: tuple[Column, ...] = (
     Column("time", "time"),
     Column("end", "time", "", "None: a moment, or still open"),
@@ -259,7 +270,7 @@ def event_rows(recording: Recording, scope: Scope) -> Iterator[Cells]:
             continue
         body = e.body
         if e.kind == "alert" and (a := alerts.get((str(e.rule), str(e.entity), e.t0))) is not None:
-            body = dump(asdict(a))
+            body = dump(_finite(asdict(a)))
         yield (e.t0, e.t1, e.id, e.seq, e.kind, e.sev, e.rule, e.entity, e.series, e.title, body)
 
 

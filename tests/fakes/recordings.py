@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -86,8 +88,6 @@ def session(path: Path, n: int = 200) -> Path:
 
 def damage(path: Path, table: str, column: str, row: int = 1) -> None:
     """Flip a bit in the middle of a blob, as a bad disk does."""
-    import sqlite3
-
     db = sqlite3.connect(path)
     key = "seq0" if table == "chunk" else "rowid"
     rows = db.execute(f"SELECT {key},{column} FROM {table} ORDER BY {key}").fetchall()
@@ -98,3 +98,17 @@ def damage(path: Path, table: str, column: str, row: int = 1) -> None:
     db.commit()
     db.close()
     os.sync()
+
+
+def everything(path: Path) -> str:
+    """All that a curious reader can get out of the file, compressed parts too."""
+    out = [path.read_bytes().decode("latin-1")]
+    db = sqlite3.connect(path)
+    for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
+        for row in db.execute(f"SELECT * FROM {table}"):
+            for cell in row:
+                if isinstance(cell, bytes) and cell[:1] == b"\x01":
+                    out.append(zlib.decompress(cell[5:]).decode("latin-1"))
+                else:
+                    out.append(str(cell))
+    return "\n".join(out)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import stat
-import zlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from dctop.engine.recording.redaction import Redactor, redactor_of
 from dctop.engine.recording.replay import ReplaySource
 from dctop.engine.recording.rewrite import rewrite, step_blocks
 from tests.fakes.frames import process
-from tests.fakes.recordings import Session, damage, session
+from tests.fakes.recordings import Session, damage, everything, session
 
 
 @pytest.fixture(scope="module")
@@ -115,20 +113,6 @@ def test_a_killed_file_is_repaired_with_its_newest_frames(tmp_path: Path) -> Non
         (run,) = b.runs_at_seq(75)
         assert len(run.columns["step"]) == 300
     live.close()
-
-
-def everything(path: Path) -> str:
-    """All that a curious reader can get out of the file, compressed parts too."""
-    out = [path.read_bytes().decode("latin-1")]
-    db = sqlite3.connect(path)
-    for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
-        for row in db.execute(f"SELECT * FROM {table}"):
-            for cell in row:
-                if isinstance(cell, bytes) and cell[:1] == b"\x01":
-                    out.append(zlib.decompress(cell[5:]).decode("latin-1"))
-                else:
-                    out.append(str(cell))
-    return "\n".join(out)
 
 
 SECRETS = ("annlee", "gpu-node-17", "moonshot", "10.20.30.40", "8f3b6c1d2e4a", "991234", "trainllm", "llm/",
