@@ -5,13 +5,14 @@
 #   make check        formatting, lint, types, tests
 #   make bench        benchmarks, side by side with btop, htop, nvitop and glances
 #   make screenshots  the pictures of the README, from real runs
+#   make report-pictures  a report in a headless Chromium, light and dark
 #   make clean        remove everything made here
 #
 # PYTHON=/path/to/python chooses the interpreter the environment is made with.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := run
-.PHONY: run test check format lint types bench screenshots docs clean base train dev
+.PHONY: run test check format lint types bench screenshots report-pictures docs clean base train dev
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -56,6 +57,9 @@ bench: dev
 
 screenshots: dev
 	@$(PY) screenshots/make.py $(ARGS)
+
+report-pictures: dev
+	@$(PY) screenshots/report.py $(ARGS)
 
 docs: dev
 	$(PY) -m dctop.engine.metrics.doc > docs/METRICS.md

@@ -82,6 +82,8 @@ class Chart:
     """A threshold to draw."""
     top: float | None = None
     """The axis reaches at least so far (100 for shares)."""
+    focus: int | None = None
+    """The moment it is about (wall ns)."""
 
 
 Block = Heading | Para | Bullets | Table | Commands | Chart

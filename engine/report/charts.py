@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from dctop.engine.export.tables import Scope, snapshots
 from dctop.engine.recording.facts import Bucket
@@ -40,10 +40,7 @@ _TRAIN = (("Loss", "", "loss"), ("Step time", "s", "step_s"), ("Gradient norm", 
 def node_charts(facts: Facts, t0: int, t1: int, extra: Sequence[str] = ()) -> list[Chart]:
     """The node from `t0` to `t1`; `extra`: further series, one chart each."""
     keys = facts.recording.series_keys()
-    plan = [
-        (title, unit, top, [k for k in keys if k.partition("{")[0] in metrics and not _virtual(k)])
-        for title, unit, top, metrics in _NODE
-    ]
+    plan = [(title, unit, top, _series_of(keys, metrics)) for title, unit, top, metrics in _NODE]
     drawn = {k for *_, found in plan for k in found}
     plan += [(k, unit_of(k), None, [k]) for k in extra if k not in drawn and k in keys]
     curves = curves_of(facts.recording, [k for *_, found in plan for k in found], t0, t1)
@@ -55,6 +52,13 @@ def node_charts(facts: Facts, t0: int, t1: int, extra: Sequence[str] = ()) -> li
             lines = [Curve(_short(k, found), have[k]) for k in chosen]
             out.append(Chart(title, unit, t0, t1, lines, bands(facts), marks(facts), None, top))
     return out
+
+
+def _series_of(keys: Collection[str], metrics: Sequence[str]) -> list[str]:
+    """In the order of the metrics."""
+    return [
+        m for metric in metrics for m in sorted(keys) if m.partition("{")[0] == metric and not _virtual(m)
+    ]
 
 
 def _virtual(key: str) -> bool:
@@ -81,7 +85,8 @@ def _largest(curves: Mapping[str, Sequence[Point]]) -> list[str]:
 
     moving = [k for k in curves if any(p.high for p in curves[k])]
     chosen = sorted(moving or curves, key=lambda k: (-mean(k), k))[:CURVES]
-    return sorted(chosen, key=lambda k: (k.partition("{")[0], k))
+    order = list(curves)
+    return sorted(chosen, key=order.index)
 
 
 def curves_of(recording: Recording, keys: Sequence[str], t0: int, t1: int) -> dict[str, list[Point]]:
@@ -138,10 +143,14 @@ def step_points(run: RunState, name: str, t0: int, t1: int) -> list[Point]:
     for wall, v in zip(walls[a:z], column[a:z], strict=True):
         if v == v and abs(v) != float("inf"):
             cells.setdefault(int(wall - t0) // width, []).append(v)
-    return [
-        Point(t0 + i * width + width // 2, min(vs), sum(vs) / len(vs), max(vs))
-        for i, vs in sorted(cells.items())
-    ]
+    out: list[Point] = []
+    usual = (z - a) and (t1 - t0) // (z - a)
+    for i, vs in sorted(cells.items()):
+        at = t0 + i * width + width // 2
+        if out and at - out[-1].t_ns > max(3 * width, 5 * usual):  # an evaluation, or the run stood still
+            out.append(Point((at + out[-1].t_ns) // 2, None, None, None))
+        out.append(Point(at, min(vs), sum(vs) / len(vs), max(vs)))
+    return out
 
 
 def limits(incident: Incident) -> dict[str, float]:

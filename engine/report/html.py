@@ -33,11 +33,13 @@ h3{font-size:1.02rem;margin:1.5rem 0 .4rem}
 p{margin:.5rem 0}.sub{color:var(--dim);margin-top:0}
 .warning{border-left:4px solid var(--warn);background:var(--soft);padding:.5rem .8rem}
 .human{border:1px dashed var(--dim);border-radius:4px;color:var(--dim);padding:.5rem .8rem;font-style:italic}
-nav{font-size:.9rem;color:var(--dim)}nav a{color:var(--info);text-decoration:none;margin-right:.9rem}
+nav{font-size:.9rem;color:var(--dim)}
+nav a{color:var(--info);text-decoration:none;margin-right:.9rem;white-space:nowrap}
 .scroll{overflow-x:auto;margin:.6rem 0}
 table{border-collapse:collapse;font-size:.88rem;width:100%}
 th{text-align:left;font-weight:600;color:var(--dim);border-bottom:1px solid var(--rule);padding:.3rem .55rem}
-td{vertical-align:top;border-bottom:1px solid var(--rule);padding:.3rem .55rem;overflow-wrap:anywhere}
+td{vertical-align:top;border-bottom:1px solid var(--rule);padding:.3rem .55rem;overflow-wrap:break-word}
+td code{overflow-wrap:anywhere}
 td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td:first-child{white-space:nowrap}td.w{white-space:nowrap}
 tr.critical td:first-child{box-shadow:inset 4px 0 var(--crit)}
@@ -54,7 +56,8 @@ svg{width:100%;height:auto;display:block}
 svg .grid{stroke:var(--rule);stroke-width:1}svg .tickmark{stroke:var(--dim)}
 svg .tick{fill:var(--dim);font:11px system-ui,"DejaVu Sans",sans-serif}
 svg .line{fill:none;stroke-width:1.6;stroke-linejoin:round}svg .env{opacity:.18;stroke:none}
-svg .mark{stroke:var(--dim);stroke-dasharray:2 3}svg .limit{stroke:var(--crit);stroke-dasharray:6 4}
+svg .mark{stroke:var(--dim);stroke-dasharray:2 3}
+svg .focus{stroke:var(--crit);stroke-width:1.5}svg .limit{stroke:var(--crit);stroke-dasharray:6 4}
 svg .hatch{stroke:var(--dim);stroke-width:1.4;opacity:.55}
 svg .band{opacity:.09}svg .band.gap{opacity:1}
 svg .critical{fill:var(--crit)}svg .warning{fill:var(--warn)}svg .info{fill:var(--info)}
@@ -110,7 +113,7 @@ def _inline(text: str) -> str:
 
 
 def _code(m: re.Match[str]) -> str:
-    short = ' class="cmd"' if m[1].startswith("dctop ") else ""
+    short = ' class="cmd"' if m[1].startswith("dctop ") or (" " not in m[1] and len(m[1]) < 32) else ""
     return f"<code{short}>{m[1]}</code>"
 
 

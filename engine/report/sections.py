@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from dctop.engine.recording.facts import RecEvent
 from dctop.engine.recording.reader import Recording
 from dctop.engine.report.blocks import Block, Bullets, Chart, Commands, Document, Heading, Para, Table
-from dctop.engine.report.charts import limits, node_charts, run_charts
+from dctop.engine.report.charts import curves_of, limits, node_charts, run_charts
+from dctop.engine.report.factors import unit_of
 from dctop.engine.report.facts import Facts, Incident, S, gather
 from dctop.engine.report.impact import impact
 from dctop.engine.report.quality import quality
@@ -40,14 +42,15 @@ class Report:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.recording = facts.recording
-        self.begin = (self.recording.time_range or (0, 0))[0]
+        self.begin, self.end = self.recording.time_range or (0, 0)
         self.command = f"dctop replay {shlex.quote(os.path.relpath(self.recording.path))}"
         if self.command.startswith("dctop replay ../.."):
             self.command = f"dctop replay {shlex.quote(str(self.recording.path))}"
 
     def at(self, wall_ns: int) -> str:
-        """The command that shows a moment."""
-        return f"`{self.command} --at {offset(wall_ns - self.begin)}`"
+        """The command that shows a moment: the frame after it, for that one knows of it."""
+        frame = min(wall_ns + int(self.recording.interval_s * S), self.end)
+        return f"`{self.command} --at {offset(frame - self.begin)}`"
 
     def document(self) -> Document:
         f = self.facts
@@ -199,6 +202,7 @@ class Report:
                 continue
             if e.kind != "alert" and f.t0_ns <= e.t0 <= f.t1_ns:
                 rows.append((e.t0, _rank(e), e.kind, e.title, ""))
+        rows += self._peaks()
         rows += [(g.t0, 1, "not recorded", f"{span((g.t1 - g.t0) / S)}: {g.reason}", "") for g in f.gaps]
         for run in f.runs:
             for said in run.events:
@@ -218,6 +222,25 @@ class Report:
         left = len(rows) - len(kept)
         more: list[Block] = [Para(f"{left} less important rows were left out.")] if left else []
         return [table, *more]
+
+    def _peaks(self) -> list[tuple[int, int, str, str, str]]:
+        """When the measure of a state was farthest beyond its threshold."""
+        f = self.facts
+        out = []
+        for a in (a for i in f.detailed for a in i.alerts if a.kind == "state"):
+            e = next((e for e in a.evidence if e.series is not None and e.threshold), None)
+            t0, t1 = max(f.t0_ns, a.opened_wall_ns), min(f.t1_ns, f.end_of(a))
+            if e is None or e.series is None or e.threshold is None or t1 <= t0:
+                continue
+            found = [p for p in curves_of(self.recording, [e.series], t0, t1)[e.series] if p.mean is not None]
+            if not found:
+                continue
+            low = e.threshold.startswith("<")
+            worst = min(found, key=lambda p: p.low or 0.0) if low else max(found, key=lambda p: p.high or 0.0)
+            value = quantity(worst.low if low else worst.high, unit_of(e.series))
+            text = f"{a.entity}: {'lowest' if low else 'highest'}, `{e.series}` {value} ({e.threshold})"
+            out.append((worst.t_ns, 1, f"peak `{a.rule}`", text, ""))
+        return out
 
     # -- factors ------------------------------------------------------------------------------------
 
@@ -318,8 +341,8 @@ class Report:
             extra += [x.key for x in incident.factors[:3] if not x.key.startswith("train.")]
             found = limits(incident)
             charts = node_charts(f, t0, t1, list(dict.fromkeys(extra)))
-            blocks += run_charts(f, [r for r in f.runs if r.id == incident.top.entity], t0, t1)
-            blocks += [_limited(c, found) for c in charts]
+            charts = run_charts(f, [r for r in f.runs if r.id == incident.top.entity], t0, t1) + charts
+            blocks += [replace(c, focus=incident.t0_ns, limit=found.get(c.title)) for c in charts]
         blocks.append(Commands([self.at(incident.t0_ns).strip("`")]))
         return blocks
 
@@ -336,13 +359,6 @@ class Report:
                         rows.append([text, f"`{a.rule}`", "prevent", "____", "____"])
         rows += [["____", "", kind, "____", "____"] for kind in ("detect", "mitigate", "process")]
         return [Table(("action", "proposed by", "type", "owner", "ticket"), rows)]
-
-
-def _limited(chart: Chart, found: Mapping[str, float]) -> Chart:
-    from dataclasses import replace
-
-    limit = found.get(chart.title)
-    return chart if limit is None else replace(chart, limit=limit)
 
 
 def _ask(text: str) -> Para:
@@ -368,7 +384,7 @@ def _runs_told(runs: Sequence[RunState]) -> str:
 
 
 def _threshold(a: Alert) -> str:
-    told = [f"{e.label} {_value(e)} ({e.threshold})" for e in a.evidence if e.threshold]
+    told = [f"{e.label} {_value(e)} ({e.threshold})" for e in a.evidence if (e.threshold or " ")[0] in "<>=!"]
     return "; ".join(told[:2]) or ("happened" if a.kind == "event" else "-")
 
 

@@ -57,6 +57,10 @@ def draw(chart: Chart, index: int) -> str:
             f'<line class="mark" x1="{x(t)}" x2="{x(t)}" y1="{ceiling}" y2="{floor}">'
             f"<title>{escape(f'{utc(t)} {text}')}</title></line>"
         )
+    if chart.focus is not None:
+        out.append(
+            f'<line class="focus" x1="{x(chart.focus)}" x2="{x(chart.focus)}" y1="{ceiling}" y2="{floor}"/>'
+        )
     if chart.limit is not None and lo <= chart.limit <= hi:
         at = y(chart.limit)
         out.append(f'<line class="limit" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>')
