@@ -39,7 +39,7 @@ def configure(parser: ArgumentParser) -> None:
         help="only these: cpu, cpu.util_pct, 'disk.*{disk=nvme*}' ... (all)",
     )  # fmt: skip
     add_range(parser)
-    parser.epilog = "docs/RECORDING.md describes the tables and their columns."
+    parser.epilog = "docs/EXPORT.md describes the tables and their columns."
 
 
 def run(args: Namespace) -> int:

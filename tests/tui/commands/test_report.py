@@ -85,6 +85,13 @@ def test_in_a_terminal_it_is_a_chart_of_its_size(path: Path) -> None:
         assert terminal.wait_exit() == 0
 
 
+@pytest.mark.parametrize("part", [["-b", "-60s"], ["--begin", "-1m"], ["--begin=-60s"], ["-b=-60s"]])
+def test_a_moment_may_begin_with_a_dash(
+    path: Path, part: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", str(path), "cpu.load1", *part]) == 0, capsys.readouterr().err
+
+
 def test_a_moment_is_plotted_with_what_is_around_it(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", str(path), "cpu.util_pct", "--at", "+100s", "--span", "10s"]) == 0
     begin, _, end = capsys.readouterr().out.splitlines()[0].partition(" to ")
