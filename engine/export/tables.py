@@ -19,6 +19,7 @@ from typing import Literal
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.derived import CATALOGUE
 from dctop.engine.metrics.model import Snapshot
+from dctop.engine.recording.facts import series_keys
 from dctop.engine.recording.plain import dump
 from dctop.engine.recording.reader import Recording
 from dctop.engine.recording.rewrite import step_blocks
@@ -116,7 +117,7 @@ def metric_columns(
     recording: Recording, scope: Scope, extra: set[str] | frozenset[str] = frozenset()
 ) -> list[Column]:
     """The columns of the metrics table, in the catalogue's order."""
-    keys = {key for key in recording.series_keys() if scope.takes(key)}
+    keys = {key for key in series_keys(recording) if scope.takes(key)}
     last = None
     for snap in snapshots(recording, Scope(t0=_tail_start(recording))):
         last = snap

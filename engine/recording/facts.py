@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dctop.engine.recording.opening import scan
+from dctop.engine.recording.schema import Damaged, checked
+
 if TYPE_CHECKING:
     from dctop.engine.recording.reader import Recording
 
@@ -140,6 +143,20 @@ def held(recording: Recording) -> Held:
                 steps[str(run)] = steps.get(str(run), 0) + n
     runs = [HeldRun(r.id, r.workload, r.status, steps.get(r.id, 0)) for r in recording.every_run()]
     return Held(counts, tuple(runs), alerts)
+
+
+def series_keys(recording: Recording) -> set[str]:
+    """Every series in its chunks, raw and derived, by key; what is damaged is left out."""
+    rows, _ = scan(recording.database, "series", "id,stream,name,metric,crc", "id")
+    found = set()
+    for row in rows:
+        try:
+            _, stream, name, _ = checked(row)
+        except Damaged:
+            continue
+        if stream != "@" and isinstance(name, str) and name[:1] != "@":
+            found.add(name)
+    return found
 
 
 def _readable(db: sqlite3.Connection, sql: str) -> Iterator[tuple[object, ...]]:

@@ -526,19 +526,6 @@ class Recording:
         at = bisect_left(seqs, seq)
         return block.controls[at] if at < len(seqs) and seqs[at] == seq else {}
 
-    def series_keys(self) -> set[str]:
-        """Every series in its chunks, raw and derived, by key."""
-        rows, _ = scan(self._db, "series", "id,stream,name,metric,crc", "id")
-        found = set()
-        for row in rows:
-            try:
-                _, stream, name, _ = checked(row)
-            except Damaged:
-                continue
-            if stream != "@" and isinstance(name, str) and name[:1] != "@":
-                found.add(name)
-        return found
-
     # -- beside the frames --------------------------------------------------------------------------
 
     def events(self, kind: str | None = None) -> list[RecEvent]:

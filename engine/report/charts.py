@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 
 from dctop.engine.export.tables import Scope, snapshots
-from dctop.engine.recording.facts import Bucket
+from dctop.engine.recording.facts import Bucket, series_keys
 from dctop.engine.recording.overview import spread
 from dctop.engine.recording.reader import Recording
 from dctop.engine.report.blocks import Band, Chart, Curve, Point
@@ -39,7 +39,7 @@ _TRAIN = (("Loss", "", "loss"), ("Step time", "s", "step_s"), ("Gradient norm", 
 
 def node_charts(facts: Facts, t0: int, t1: int, extra: Sequence[str] = ()) -> list[Chart]:
     """The node from `t0` to `t1`; `extra`: further series, one chart each."""
-    keys = facts.recording.series_keys()
+    keys = series_keys(facts.recording)
     plan = [(title, unit, top, _series_of(keys, metrics)) for title, unit, top, metrics in _NODE]
     drawn = {k for *_, found in plan for k in found}
     plan += [(k, unit_of(k), None, [k]) for k in extra if k not in drawn and k in keys]

@@ -126,7 +126,9 @@ def gather(recording: Recording, t0_ns: int | None = None, t1_ns: int | None = N
 
 
 def _is_history(a: Alert, begin_ns: int) -> bool:
-    return a.kind == "event" and a.severity == "info" and a.opened_wall_ns < begin_ns
+    """It happened before the recording began; a minute before, it may be why it was begun."""
+    grace = 0 if a.severity == "info" else TOGETHER_S * S
+    return a.kind == "event" and a.opened_wall_ns < begin_ns - grace
 
 
 def _incidents(alerts: Sequence[Alert]) -> list[Incident]:

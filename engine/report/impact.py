@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from dctop.engine.recording.facts import series_keys
 from dctop.engine.report.blocks import Block, Para, Table
 from dctop.engine.report.facts import Facts, Incident, S
 from dctop.engine.report.units import number, quantity, span
@@ -128,7 +129,7 @@ def _lost(run: RunState) -> tuple[int | None, float | None]:
 
 def _gpu_idle(facts: Facts) -> str | None:
     """GPU-seconds below IDLE_PCT while a run was active, of all GPU-seconds then."""
-    keys = sorted(k for k in facts.recording.series_keys() if k.startswith("gpu.util_pct{"))
+    keys = sorted(k for k in series_keys(facts.recording) if k.startswith("gpu.util_pct{"))
     runs: Sequence[tuple[int, int]] = [
         (r.started_wall_ns, r.ended_wall_ns or facts.t1_ns) for r in facts.runs
     ]

@@ -96,7 +96,7 @@ class Report:
         if not f.incidents:
             what = _runs_told(f.runs) or "No training ran."
             blocks.append(Para(f"No rule raised an alert in {span((f.t1_ns - f.t0_ns) / S)}. {what}"))
-            return blocks
+            return [*blocks, *self._earlier()]
         top = f.incidents[0]
         a = top.top
         until = (
@@ -115,8 +115,14 @@ class Report:
             blocks.append(Bullets(told))
         if f.runs:
             blocks.append(Para(_runs_told(f.runs)))
+        blocks += self._earlier()
         blocks.append(_ask("Say in two sentences what users noticed, and confirm or correct the above."))
         return blocks
+
+    def _earlier(self) -> list[Block]:
+        """What had happened before the recording began, as the rules found it then."""
+        told = [f"{utc(a.opened_wall_ns, True)} UTC: {a.title}" for a in self.facts.history[-8:]]
+        return [Para("Before the recording began:"), Bullets(told)] if told else []
 
     def _warnings(self) -> list[Para]:
         f = self.facts

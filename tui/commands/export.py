@@ -69,13 +69,14 @@ def _check_metrics(recording: Recording, scope: Scope) -> None:
     """Refuse a filter that matches nothing."""
     from dctop.engine.config import suggest
     from dctop.engine.export.tables import matches, metric_columns
+    from dctop.engine.recording.facts import series_keys
 
     if not scope.metrics:
         return
     known = [c.name for c in metric_columns(recording, scope)]
     for want in scope.metrics:
         if not any(matches(want, key) for key in known):
-            ids = sorted({key.partition("{")[0] for key in recording.series_keys()})
+            ids = sorted({key.partition("{")[0] for key in series_keys(recording)})
             near = suggest(want.partition("{")[0], ids).partition(": remove")[0]
             raise CommandError(
                 f"no series {want} in {recording.path}{near or ': docs/METRICS.md lists them'}"

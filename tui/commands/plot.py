@@ -93,10 +93,11 @@ def _chosen(recording: Recording, wanted: Sequence[str]) -> list[str]:
     from dctop.engine.config import suggest
     from dctop.engine.export.tables import Scope, all_values, matches, snapshots
     from dctop.engine.metrics.derived import CATALOGUE
+    from dctop.engine.recording.facts import series_keys
     from dctop.engine.training.runstate import STEP_FIELDS
     from dctop.probes.base import series
 
-    known = set(recording.series_keys())
+    known = set(series_keys(recording))
     span = recording.time_range
     if span is not None:  # what is too new for a rollup
         for snap in snapshots(recording, Scope(t0=span[1])):

@@ -224,6 +224,19 @@ def test_incidents_gather_alerts_of_an_entity_and_their_symptoms(tmp_path: Path)
     s.close()
 
 
+def test_what_happened_before_the_recording_is_told_as_that(tmp_path: Path) -> None:
+    s = Session(tmp_path / "x.dctop")
+    long_ago = s.stream.wall - 3600 * 10**9
+    s.alert = an_alert(
+        7, long_ago, kind="event", severity="critical", title="an old crash", closed_wall_ns=None
+    )
+    s.write(20).close()
+    with open_recording(s.path) as r:
+        d = report(r)
+    assert d.title.endswith("no alerts")
+    assert "Before the recording began" in words(d) and "an old crash" in words(d)
+
+
 def test_time_under_alert_counts_overlaps_once() -> None:
     assert covered([(0, 10), (5, 20), (30, 40), (32, 35)]) == 30
     assert covered([]) == 0
