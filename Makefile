@@ -12,7 +12,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := run
-.PHONY: run test check format lint types bench screenshots report-pictures docs clean base train dev
+.PHONY: run test check format lint types bench screenshots docs clean base train dev
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -58,6 +58,7 @@ bench: dev
 screenshots: dev
 	@$(PY) screenshots/make.py $(ARGS)
 
+.PHONY: report-pictures
 report-pictures: dev
 	@$(PY) screenshots/report.py $(ARGS)
 

@@ -15,14 +15,22 @@ from typing import NamedTuple
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.history import History
 from dctop.engine.metrics.model import Frame, Snapshot
-from dctop.engine.recording.blocks import Block, ChunkInfo, Layout, TailReader, decode_chunk, frames_of
+from dctop.engine.recording.blocks import (
+    Block,
+    ChunkInfo,
+    Layout,
+    TailReader,
+    decode_chunk,
+    frames_of,
+    is_intact,
+)
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.facts import Bucket, Gap, RecEvent, RecordingInfo, content_bytes
 from dctop.engine.recording.moments import Moments
 from dctop.engine.recording.opening import Opened, open_database, scan
 from dctop.engine.recording.overview import Rollups, spread
 from dctop.engine.recording.plain import load
-from dctop.engine.recording.schema import Damaged, RecordingError, checked, intact, unseal
+from dctop.engine.recording.schema import Damaged, RecordingError, checked, unseal
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
@@ -316,11 +324,11 @@ class Recording:
             except (TypeError, sqlite3.DatabaseError) as e:
                 self._bad[info.seq0] = " ".join(str(e).split())
                 continue
-            if not intact(num, info.keys):
+            if not is_intact(info, num):
                 self._bad[info.seq0] = "checksum does not fit"
                 self._blocks.pop(info.seq0, None)
             for name, blob in (("processes", proc), ("rollup", roll)):
-                if blob is not None and not intact(blob, info.keys):
+                if blob is not None and not is_intact(info, blob):
                     self._problem(f"{name} of frames {info.seq0}-{info.seq1}: checksum does not fit")
 
     @property
