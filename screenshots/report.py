@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from screenshots.make import STAGE, Stage, set_stage, step_apart  # noqa: E402
 
-WIDTH, HEIGHT = 1000, 1360
+WIDTH, HEIGHT = 1080, 1400
 QUIET_S, AFTER_S = 40.0, 25.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -41,7 +41,7 @@ def session(folder: Path) -> Path:
             "--threads",
             "1",
             "--fault",
-            "nan@3000-3100",
+            "nan@1500-1600",
             "--eval-every",
             "500",
             "--train-samples",

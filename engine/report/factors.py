@@ -49,10 +49,6 @@ class Factor:
     own: bool
     """The alert itself judges this series: it is the symptom's own measure."""
 
-    @property
-    def rose(self) -> bool:
-        return self.after > self.before
-
 
 def unit_of(key: str) -> str:
     name = key.partition("{")[0]

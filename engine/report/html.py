@@ -25,7 +25,7 @@ STYLE = """
 @media(prefers-color-scheme:dark){:root{--bg:#15171a;--fg:#e4e6e9;--dim:#9aa0a8;--rule:#34383e;--soft:#1f2227;
 --crit:#ff7b72;--warn:#e3a53a;--info:#79b0f5;--c0:#79b0f5;--c1:#f0975e;--c2:#6fcb8b;--c3:#c99ae8;--c4:#d3c16a}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:2rem 1.25rem 4rem;max-width:60rem;background:var(--bg);color:var(--fg);
+body{margin:0 auto;padding:2rem 1.25rem 4rem;max-width:64rem;background:var(--bg);color:var(--fg);
 font:16px/1.5 system-ui,"Segoe UI","Helvetica Neue","DejaVu Sans",sans-serif}
 h1{font-size:1.7rem;line-height:1.25;margin:0 0 .25rem}
 h2{font-size:1.25rem;margin:2.4rem 0 .6rem;padding-top:.6rem;border-top:1px solid var(--rule)}
@@ -47,7 +47,7 @@ tr.warning td:first-child{box-shadow:inset 4px 0 var(--warn)}
 tr.info td:first-child{box-shadow:inset 4px 0 var(--info)}
 code,pre{font:.86em/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 code{background:var(--soft);border-radius:3px;padding:.05em .3em}
-td code.cmd{white-space:nowrap}
+td code.cmd{white-space:nowrap}.wide td code.cmd{white-space:normal}
 pre{background:var(--soft);border-radius:4px;padding:.6rem .8rem;overflow-x:auto;margin:.6rem 0}
 figure{margin:1.1rem 0}figcaption{font-size:.88rem;margin-bottom:.15rem}
 figcaption b{font-weight:600}figcaption span{color:var(--dim);margin-left:.9rem;white-space:nowrap}
@@ -141,10 +141,16 @@ def _table(t: Table) -> str:
     for n, row in enumerate(t.rows):
         mark = t.marks[n] if t.marks else ""
         attribute = f' class="{escape(mark)}"' if mark else ""
-        cells = "".join(f"<td{_right(t, i)}>{_inline(c)}</td>" for i, c in enumerate(row))
+        cells = "".join(f"<td{_right(t, i) or _unbroken(c)}>{_inline(c)}</td>" for i, c in enumerate(row))
         rows.append(f"<tr{attribute}>{cells}</tr>")
     header = f"<thead><tr>{head}</tr></thead>" if any(t.head) else ""
-    return f'<div class="scroll"><table>{header}<tbody>{"".join(rows)}</tbody></table></div>'
+    wide = ' class="wide"' if len(t.head) > 5 else ""
+    return f'<div class="scroll"><table{wide}>{header}<tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _unbroken(text: str) -> str:
+    """Short words and rows of blocks stay on one line."""
+    return ' class="w"' if len(text) <= 16 or text[:1] in "▁▂▃▄▅▆▇█" else ""
 
 
 def _right(t: Table, i: int) -> str:

@@ -283,11 +283,11 @@ class Report:
         for n, x in enumerate(incident.factors, 1):
             own = " (what the alert judges)" if x.own else ""
             rows.append([
-                str(n), f"`{x.key}`{own}", "rose" if x.rose else "fell", quantity(x.before, x.unit),
-                quantity(x.after, x.unit), span(x.lead_s), spark(x.values[-160:]), self.at(x.onset_ns),
+                str(n), f"`{x.key}`{own}", quantity(x.before, x.unit), quantity(x.after, x.unit),
+                span(x.lead_s), spark(x.values[-160:], 16), self.at(x.onset_ns),
             ])  # fmt: skip
-        head = ("", "series", "", "before", "after", "lead", "up to the alert", "command")
-        return Table(head, rows, frozenset((3, 4, 5)))
+        head = ("", "series", "before", "after", "lead", "up to the alert", "command")
+        return Table(head, rows, frozenset((2, 3, 4)))
 
     def resolution(self) -> list[Block]:
         f = self.facts

@@ -30,7 +30,7 @@ def test_a_step_is_found_at_its_onset_with_the_levels_on_both_sides() -> None:
     values[250:] = noisy(80, 1, 2, 50)
     (f,) = ranked(disk__util_pct=values)
     assert abs(f.onset_ns - 250 * S) <= 2 * S and abs(f.lead_s - 50) <= 2
-    assert f.before == pytest.approx(40, abs=1) and f.after == pytest.approx(80, abs=1) and f.rose
+    assert f.before == pytest.approx(40, abs=1) and f.after == pytest.approx(80, abs=1)
 
 
 def test_noise_a_spike_and_what_came_back_are_no_factors() -> None:
