@@ -51,7 +51,7 @@ def run(args: Namespace) -> int:
         raise CommandError(f"--table: {args.to} is one document of everything: leave it out")
     try:
         if args.to == "parquet":
-            if args.output is None:
+            if args.output is None or str(args.output) == "-":
                 raise CommandError("parquet needs a place: name a file or a directory with -o")
             pyarrow()
         with open_file(args.file) as recording:
