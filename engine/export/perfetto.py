@@ -166,9 +166,9 @@ _AT = {name: 3 + i for i, name in enumerate(n for n in STEP_FIELDS if n != "wall
 def _steps(recording: Recording, scope: Scope, clock: _Clock, run: str, pid: int) -> Iterator[Event]:
     """A slice a step from its end back, phases nested in it one after the other."""
     free = -math.inf
-    for row in step_rows(recording, scope):
+    for row in step_rows(recording, scope, run):
         wall, took = row[2], row[_AT["step_s"]]
-        if row[0] != run or not isinstance(wall, int) or not isinstance(took, (int, float)) or took < 0:
+        if not isinstance(wall, int) or not isinstance(took, (int, float)) or took < 0:
             continue
         end = clock.us(wall)
         begin = max(end - took * 1e6, free)

@@ -216,8 +216,9 @@ STEP_COLUMNS: tuple[Column, ...] = (
 )
 
 
-def step_rows(recording: Recording, scope: Scope) -> Iterator[Cells]:
-    for block in step_blocks(recording.database):
+def step_rows(recording: Recording, scope: Scope, run: str | None = None) -> Iterator[Cells]:
+    """All runs', or one's."""
+    for block in step_blocks(recording.database, scope.t0, scope.t1, run):
         walls = block.columns["wall_ns"]
         columns = [(block.columns[name], name in _WHOLE) for name in _REST]
         for i, wall in enumerate(walls):

@@ -112,7 +112,8 @@ def rewrite(
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{target}{suffix}").unlink(missing_ok=True)
         raise
-    recording.check()
+    if part.whole:
+        recording.check()  # the frames of a part were looked at just now, others do not matter
     out.left_out = list(recording.info.problems)
     return out
 
@@ -180,7 +181,8 @@ def _beside(recording: Recording, store: Store, part: _Part, changer: Changer | 
         out.events = _events(recording, target, part, changer)
         listed = _listings(source, target, part)
         _logs(source, target, part, changer, listed)
-        for block in _joined(k for b in step_blocks(source) if (k := _kept(b, part)) is not None):
+        t0, t1 = (None, None) if part.whole else (part.t0, part.t1)
+        for block in _joined(k for b in step_blocks(source, t0, t1) if (k := _kept(b, part)) is not None):
             _write_steps(target, block)
             out.steps += len(block.columns["step"])
         target.execute("COMMIT")
@@ -299,11 +301,26 @@ class StepBlock:
     columns: StepColumns
 
 
-def step_blocks(db: sqlite3.Connection) -> Iterator[StepBlock]:
-    """All steps of all runs, each run's in order; damaged blocks are left out."""
+def step_blocks(
+    db: sqlite3.Connection, t0_ns: int | None = None, t1_ns: int | None = None, run_id: str | None = None
+) -> Iterator[StepBlock]:
+    """Steps of all runs (or one), each run's in order, without damaged blocks and those wholly outside of
+    a range of wall time."""
+
+    def wanted(run: object, t0: object, t1: object) -> bool:
+        if run_id is not None and run != run_id:
+            return False
+        if not (isinstance(t0, int) and isinstance(t1, int)) or t0 <= 0:
+            return True  # not known: look
+        return (t0_ns is None or t1 >= t0_ns) and (t1_ns is None or t0 <= t1_ns)
+
     chunks, _ = scan(db, "step_chunk", "run,row0,n,seq0,seq1,t0,t1", "run,row0")
     ends: dict[SqlValue, int] = {}
     for run, *keys in chunks:
+        if isinstance(keys[0], int) and isinstance(keys[1], int):
+            ends[run] = keys[0] + keys[1]
+        if not wanted(run, keys[4], keys[5]):
+            continue
         try:
             found = db.execute(
                 "SELECT data FROM step_chunk WHERE run=? AND row0=?", (run, keys[0])
@@ -313,10 +330,11 @@ def step_blocks(db: sqlite3.Connection) -> Iterator[StepBlock]:
             continue
         row0, n, seq0, seq1 = keys[:4]
         if isinstance(row0, int) and isinstance(n, int) and isinstance(seq0, int) and isinstance(seq1, int):
-            ends[run] = row0 + n
             yield StepBlock(str(run), row0, seq0, seq1, columns)
     tail, _ = scan(db, "step_tail", "run,row0,n,seq,t0,t1,data", "run,row0")
     for run, *tail_keys, data in tail:
+        if not wanted(run, tail_keys[3], tail_keys[4]):
+            continue
         try:
             columns = decode_steps(unseal(data, tail_keys))
         except Damaged:
