@@ -38,11 +38,13 @@ def draw(chart: Chart, index: int) -> str:
     for band in chart.bands:
         a, z = x(band.t0_ns), x(band.t1_ns)
         fill = f' fill="url(#h{index})"' if band.kind == "gap" else ""
-        place = f'x="{a}" y="{ceiling}" width="{max(1.5, round(z - a, 1))}"'
+        place = f'x="{a}" width="{max(1.5, round(z - a, 1))}"'
         kind, title = escape(band.kind), f"<title>{escape(band.text)}</title>"
-        out.append(f'<rect class="band {kind}"{fill} {place} height="{floor - ceiling}">{title}</rect>')
+        out.append(
+            f'<rect class="band {kind}"{fill} {place} y="{ceiling}" height="{floor - ceiling}">{title}</rect>'
+        )
         if band.kind != "gap":
-            out.append(f'<rect class="lane {kind}" {place} height="4">{title}</rect>')
+            out.append(f'<rect class="lane {kind}" {place} y="{ceiling - 7}" height="4">{title}</rect>')
     for v in ticks:
         out.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(v)}" y2="{y(v)}"/>')
         place = f'x="{_LEFT - 6}" y="{y(v) + 3.5}" text-anchor="end"'
