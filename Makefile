@@ -6,6 +6,7 @@
 #   make bench        benchmarks, side by side with btop, htop, nvitop and glances
 #   make bench-gpu    what watching GPUs costs, on a simulated driver, beside nvitop, gpustat and nvtop
 #   make screenshots  the pictures of the README, from real runs
+#   make report-pictures  a report in a headless Chromium, light and dark
 #   make clean        remove everything made here
 #
 # PYTHON=/path/to/python chooses the interpreter the environment is made with.
@@ -60,6 +61,10 @@ bench-gpu: dev
 
 screenshots: dev
 	@$(PY) screenshots/make.py $(ARGS)
+
+.PHONY: report-pictures
+report-pictures: dev
+	@$(PY) screenshots/report.py $(ARGS)
 
 docs: dev
 	$(PY) -m dctop.engine.metrics.doc > docs/METRICS.md

@@ -251,7 +251,7 @@ def step_apart() -> None:
     # A shell as the first process of the namespace: it collects what others leave behind. The interpreter is
     # found by name, since the pictures show command lines.
     os.chdir(HERE.parent)
-    again = ["sh", "-c", 'python "$@"; exit $?', "sh", f"{HERE.name}/{Path(__file__).name}", *sys.argv[1:]]
+    again = ["sh", "-c", 'python "$@"; exit $?', "sh", f"{HERE.name}/{Path(sys.argv[0]).name}", *sys.argv[1:]]
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     done = subprocess.run([*argv, *again], env={**os.environ, APART: "1", "PATH": path})
     raise SystemExit(done.returncode)

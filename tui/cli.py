@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dctop.tui.commands import TABLE, CommandError, load
 
@@ -21,7 +22,11 @@ DESCRIPTION = (
 
 
 class Parser(ArgumentParser):
-    """argparse, with errors of one line that say what to do."""
+    """argparse, with errors of one line that say what to do. `-5m` is a value (`--begin -5m`), as `-5` is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\d.*")
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("the following arguments are required", "missing")

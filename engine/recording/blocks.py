@@ -10,7 +10,7 @@ from dctop.engine.metrics.model import Frame
 from dctop.engine.recording.codec import ABSENT, Cell, decode_table
 from dctop.engine.recording.flatten import CONTROL, restore_frame, restore_sample
 from dctop.engine.recording.proctable import Table, decode_tables
-from dctop.engine.recording.schema import Damaged, SqlValue, unseal
+from dctop.engine.recording.schema import Damaged, SqlValue, intact, unseal
 from dctop.engine.recording.tailrow import TailDecoder
 from dctop.probes.base import Sample
 
@@ -62,6 +62,11 @@ class Block:
 
     def walls(self) -> list[int]:
         return [c["@mono"] + c["@wall"] for c in self.controls]  # type: ignore[operator, misc]
+
+
+def is_intact(info: ChunkInfo, blob: object) -> bool:
+    """Whether the checksum of one of its blobs fits; nothing is unpacked."""
+    return intact(blob, info.keys)
 
 
 def decode_chunk(

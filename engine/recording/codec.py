@@ -54,6 +54,8 @@ DECIMAL: Final = 0x80
 
 _POWERS: Final = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)
 _LIMIT: Final = 1 << 62
+MAX_LANES: Final = 1 << 24
+"""Lanes of zeros take no bytes: a damaged count of them must not take all memory."""
 _HEAD = struct.Struct("<IIII")
 _BIG_ENDIAN = sys.byteorder == "big"
 
@@ -87,7 +89,7 @@ def join_planes(data: bytes, at: int, n: int) -> tuple[bytes, int]:
     if at >= len(data):
         raise Damaged("planes do not fit")
     mask, at = data[at], at + 1
-    if at + n * mask.bit_count() > len(data):
+    if n > MAX_LANES or at + n * mask.bit_count() > len(data):
         raise Damaged("planes do not fit")
     raw = bytearray(8 * n)
     for k in range(8):
@@ -335,7 +337,12 @@ def _decode(data: bytes) -> list[list[Cell]]:
     lanes, at = take_lanes(data, at, nlanes)
     masks = data[at : at + nmasks]
     extras, strings = json.loads(data[at + nmasks :])
-    if len(kinds) != ncols or len(sizes) != ncols or len(masks) != nmasks:
+    if (
+        len(kinds) != ncols
+        or len(sizes) != ncols
+        or len(masks) != nmasks
+        or max(sizes, default=0) > MAX_LANES
+    ):
         raise Damaged("cut short")
     out: list[list[Cell]] = []
     base_at = lane_at = mask_at = extra_at = 0

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from dctop.engine.recording.opening import scan
+from dctop.engine.recording.schema import Damaged, checked
+
+if TYPE_CHECKING:
+    from dctop.engine.recording.reader import Recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +105,62 @@ def content_bytes(db: sqlite3.Connection) -> dict[str, int]:
         except (sqlite3.DatabaseError, ValueError, TypeError):
             continue
     return out
+
+
+class HeldRun(NamedTuple):
+    """A run in the recording, as it was last known."""
+
+    id: str
+    workload: str
+    status: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a recording is about."""
+
+    series: Mapping[str, int]
+    """Probe -> how many series it read."""
+    runs: tuple[HeldRun, ...]
+    alerts: Mapping[str, int]
+    """Rule -> how many incidents, in order of the first."""
+
+
+def held(recording: Recording) -> Held:
+    """Raises no error of a damaged file: what cannot be read is not counted."""
+    counts: dict[str, int] = {}
+    for stream, name in _readable(recording.database, "SELECT stream,name FROM series ORDER BY id"):
+        if isinstance(stream, str) and isinstance(name, str) and stream not in "@=" and name[:1] != "@":
+            counts[stream] = counts.get(stream, 0) + 1
+    alerts: dict[str, int] = {}
+    for e in recording.events("alert"):
+        alerts[str(e.rule)] = alerts.get(str(e.rule), 0) + 1
+    steps: dict[str, int] = {}
+    for table in ("step_chunk", "step_tail"):
+        for run, n in _readable(recording.database, f"SELECT run,n FROM {table}"):
+            if isinstance(n, int):
+                steps[str(run)] = steps.get(str(run), 0) + n
+    runs = [HeldRun(r.id, r.workload, r.status, steps.get(r.id, 0)) for r in recording.every_run()]
+    return Held(counts, tuple(runs), alerts)
+
+
+def series_keys(recording: Recording) -> set[str]:
+    """Every series in its chunks, raw and derived, by key; what is damaged is left out."""
+    rows, _ = scan(recording.database, "series", "id,stream,name,metric,crc", "id")
+    found = set()
+    for row in rows:
+        try:
+            _, stream, name, _ = checked(row)
+        except Damaged:
+            continue
+        if stream != "@" and isinstance(name, str) and name[:1] != "@":
+            found.add(name)
+    return found
+
+
+def _readable(db: sqlite3.Connection, sql: str) -> Iterator[tuple[object, ...]]:
+    try:
+        yield from db.execute(sql)
+    except sqlite3.DatabaseError:
+        return

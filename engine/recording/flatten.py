@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import SupportsFloat
 
 from dctop.engine.metrics.model import Frame, ProbeStatus
 from dctop.engine.recording.codec import ABSENT, Cell
 from dctop.engine.recording.gputable import RecordedGpus, gpus_text
+from dctop.engine.recording.masking import mask_text
 from dctop.engine.recording.plain import dump, kernel_from, kernel_text, load
 from dctop.engine.recording.schema import Damaged
 from dctop.probes.base import KernelEvent, Process, Sample, Value, series
@@ -108,7 +110,7 @@ def clean(flat: FlatFrame) -> None:
 def _reading(sample: Sample, with_procs: bool) -> Cells:
     cells: Cells = {"@mono": sample.mono_ns, "@wall": sample.wall_ns - sample.mono_ns}
     if sample.problems:
-        cells["@problems"] = dump(sample.problems)
+        cells["@problems"] = dump(tuple(map(_masked, sample.problems)))
     if sample.events:
         cells["@events"] = kernel_text(sample.events)
     if sample.processes is not None:
@@ -117,6 +119,12 @@ def _reading(sample: Sample, with_procs: bool) -> Cells:
         cells["@gpus"] = gpus_text(sample.gpu_processes)
     cells.update(sample.values)
     return cells
+
+
+@lru_cache(256)
+def _masked(text: str) -> str:
+    """An error stays for many frames."""
+    return mask_text(text)
 
 
 def _cost_of(frame: Frame, probe: str) -> Value:
@@ -133,12 +141,12 @@ def _flatten_status(frame: Frame, control: Cells) -> None:
         if st.stale:
             control[_key("@stale", probe)] = 1
         if st.error is not None:
-            control[_key("@error", probe)] = st.error
+            control[_key("@error", probe)] = _masked(st.error)
         if st.cost_ms != _cost_of(frame, probe):
             control[_key("@cost", probe)] = st.cost_ms
         sample = frame.samples.get(probe)
         if st.problems != (() if sample is None else sample.problems):
-            control[_key("@problems", probe)] = dump(st.problems)
+            control[_key("@problems", probe)] = dump(tuple(map(_masked, st.problems)))
 
 
 class LazyStatus(Mapping[str, ProbeStatus]):

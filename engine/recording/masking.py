@@ -20,14 +20,16 @@ _NAME = (
     r"(?:pass(?:wd|word|phrase|code)?|pwd|secret|token|api[-_]?key|apikey|access[-_]?key|auth[-_]?key"
     r"|account[-_]?key|private[-_]?key|signing[-_]?key|encryption[-_]?key|shared[-_]?key|master[-_]?key"
     r"|credentials?|auth|authorization|bearer|jwt|cookie|session[-_]?id|sas|dsn|webhook|otp|pin"
-    r"|requirepass|masterauth|client[-_]?secret|license[-_]?key|ssh[-_]?key)"
+    r"|requirepass|masterauth|client[-_]?secret|license[-_]?key|ssh[-_]?key"
+    r"|secret[-_]?(?:key|id|access[-_]?key)|(?:access|auth|refresh|id|bearer)[-_]?token|(?:store|key)pass"
+    r"|(?:openai|anthropic|gemini|wandb|hf|nvidia|ngc|comet|cohere|mistral|groq|replicate)[-_]?key)"
 )
 _VALUE = r"(?:\"[^\"]*\"|'[^']*'|[^\s\"'&;,]+)"
 
 _ASSIGN = re.compile(
-    rf"(?i)(?<![a-z0-9])((?:[a-z0-9]+[-_.])*{_NAME}(?:[-_]?\d+)?)(\"?'?\s?[=:]\s?)(?!//)({_VALUE})"
+    rf"(?i)(?<![a-z0-9])((?:[a-z0-9]+[-_.])*{_NAME}(?:[-_]?\d+)?)(\"?'?\]?\s?[=:]\s?)(?!//)({_VALUE})"
 )
-"""`PGPASSWORD=x`, `--token=x`, `api_key: x`, `"password": "x"`, `hydra.wandb.api_key=x`."""
+"""`PGPASSWORD=x`, `--token=x`, `api_key: x`, `"password": "x"`, `wandb.api_key=x`, `e["API_KEY"]="x"`."""
 _JOINED = re.compile(
     r"(?<![A-Za-z0-9])([A-Za-z][A-Za-z0-9_.]*(?:PASSWORD|PASSWD|SECRET|TOKEN|APIKEY|PWD|PASS"
     r"|Password|Passwd|Passphrase|Secret|Token|ApiKey|AccessKey|SecretKey))=(\S+)"
@@ -102,9 +104,40 @@ _APART = {
     "docker": ("-p",), "podman": ("-p",), "helm": ("-p",), "unzip": ("-P",), "zip": ("-P",),
     "sqlcmd": ("-P",), "bcp": ("-P",), "ipmitool": ("-P",), "mosquitto_pub": ("-P",),
     "mosquitto_sub": ("-P",), "htpasswd": (), "rabbitmqadmin": ("-p",), "etcdctl": (),
-    "openssl": ("-k", "-K"), "wget": (), "smbclient": (), "rclone": (),
+    "openssl": ("-k", "-K"), "wget": (), "smbclient": (), "rclone": (), "az": ("-p",), "cqlsh": ("-p",),
+    "twine": ("-p",), "rdesktop": ("-p",), "useradd": ("-p",), "usermod": ("-p",),
+    "snmpget": ("-c", "-A", "-X"), "snmpwalk": ("-c", "-A", "-X"),
+    "snmpbulkwalk": ("-c", "-A", "-X"), "snmpset": ("-c", "-A", "-X"),
 }  # fmt: skip
-"""... or as the next word. docker, podman and helm only behind `login` (elsewhere -p is a port)."""
+"""... or as the next word. docker, podman, helm and az only behind `login` (elsewhere -p is a port)."""
+_PHRASES = re.compile(
+    "|".join(
+        (
+            r"\bngrok\s+(?:config\s+add-)?authtoken\s+",
+            r"\baws\s+configure\s+set\s+\S*(?:secret|token)\S*\s+",
+            r"\bnmcli\b[^|;&]*?\spassword\s+",
+            r"\bwpa_passphrase\s+\S+\s+",
+            r"\brabbitmqctl\s+(?:[^|;&]*?\s)?(?:add_user|change_password|authenticate_user)\s+\S+\s+",
+            r"\bhtpasswd\s+-\w*b\w*\s+(?:\S+\s+){1,2}(?=\S+$)",
+            r"\s-pass(?:in|out)?\s+pass:",
+            r"\b(?:sqlplus|expdp|impdp|sqlldr|rman)\s+(?:-\S+\s+)*[\w$]+/(?=[^@\s]+@)",
+            r"\blftp\b[^|;&]*?\s-u\s+[^,\s]+,",
+            r"\b[xw]l?freerdp\S*\s[^|;&]*?/p(?:assword)?:",
+            r"\bwandb(?:\s+login\b[^|;&]*?\s|\.login\(\s*(?:key\s*=\s*)?[\"'])(?=\w{32,})",
+            r"\bauth\s*=\s*\(\s*[\"'][^\"']*[\"']\s*,\s*[\"']",
+            r"\bcurl\b[^|;&]*?\s-b\s*(?=[\w.-]+=)",
+            r"hooks\.slack\.com/(?:services|workflows|triggers)/",
+            r"discord(?:app)?\.com/api/webhooks/\d+/",
+            r"api\.telegram\.org/bot",
+        )
+    ).join(("(", ")(?!-)([^\\s\"'@]+)"))
+)
+"""A secret that stands behind words, not behind a name: `ngrok authtoken x`, `sqlplus scott/x@db`."""
+_PHRASE_WORDS = (
+    "ngrok", "aws", "nmcli", "wpa_", "rabbitmq", "htpasswd", "-pass", "sqlplus", "dp ", "sqlldr", "rman",
+    "lftp", "freerdp", "wandb", "auth", "curl", "hooks.", "discord", "telegram",
+)  # fmt: skip
+"""One of them is in every text that _PHRASES can match: looking for them costs a tenth."""
 _USER_PASS = {"curl": ("-u", "--user", "-U", "--proxy-user"), "etcdctl": ("--user",), "smbclient": ("-U",)}
 """`-u name:password`; smbclient separates with %."""
 
@@ -117,6 +150,8 @@ def mask_text(text: str) -> str:
         text = _URL.sub(_mask_url, text)
         if "?" in text:
             text = _QUERY.sub(rf"\g<1>{MASK}", text)
+    if any(word in text for word in _PHRASE_WORDS):
+        text = _PHRASES.sub(_mask_phrase, text)
     text = _HEADER.sub(_mask_header, text)
     text = _BEARER.sub(_mask_bearer, text)
     if "=" in text or ":" in text:
@@ -207,6 +242,10 @@ def _mask_option(m: re.Match[str]) -> str:
     return f"{name}{m[2]}{MASK}"
 
 
+def _mask_phrase(m: re.Match[str]) -> str:
+    return m[0] if _harmless(m[2]) else f"{m[1]}{MASK}"
+
+
 def _mask_url(m: re.Match[str]) -> str:
     scheme, user, password = m[1], m[2], m[3]
     if password is None:
@@ -241,7 +280,7 @@ def _mask_program(text: str) -> str:
         return text
     for program in programs:
         attached, apart, pairs = _ATTACHED.get(program), _APART.get(program, ()), _USER_PASS.get(program, ())
-        if program in ("docker", "podman", "helm") and "login" not in words:
+        if program in ("docker", "podman", "helm", "az") and "login" not in words:
             continue
         if program == "openssl" and "enc" not in words:
             continue

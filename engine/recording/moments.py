@@ -61,6 +61,14 @@ class _Log:
         seqs = self._seqs.get(key, [])
         return self._numbers.get(key, [])[: bisect_right(seqs, seq)]
 
+    def keys(self) -> list[object]:
+        """All that rows were written for, oldest first."""
+        return list(self._seqs)
+
+    def seqs(self, key: object) -> list[int]:
+        """Frames from which its rows were in force."""
+        return self._seqs.get(key, [])
+
     def body(self, db: sqlite3.Connection, n: int, decode: Callable[[tuple[SqlValue, ...]], object]) -> Any:
         """The decoded row, cached. Raises Damaged."""
         found = self._bodies.get(n)
@@ -135,6 +143,38 @@ class Moments:
             except (Damaged, AttributeError, TypeError):
                 self.problems.add("run_state: a damaged row")
         return out
+
+    def every_alert(self) -> list[Alert]:
+        """All alerts, each as it was last written, in order of their ids."""
+        out: list[Alert] = []
+        for key in self._alerts.keys():  # noqa: SIM118 - a method of ours
+            n = self._alerts.at(key, 1 << 62)
+            try:
+                if n is not None:
+                    out.append(self._alerts.body(self._db, n, lambda row: alert_from(row[4])))
+            except Damaged:
+                self.problems.add("alert_log: a damaged row")
+        return sorted(out, key=lambda a: a.id)
+
+    def every_run(self, end: int, control_at: Callable[[int], Mapping[str, Cell]]) -> list[RunState]:
+        """All runs, each as it was when it was last listed up to frame `end`, oldest first; `control_at`: the
+        control cells of a frame."""
+        last: dict[str, int] = {}
+        seqs = self._listing.seqs("runs")
+        for i, seq in enumerate(seqs):
+            for run_id in self._shown("runs", seq):
+                last[str(run_id)] = min(end, seqs[i + 1] - 1) if i + 1 < len(seqs) else end
+        out = []
+        for run_id, seq in last.items():
+            n = self._states.at(run_id, seq)
+            try:
+                if n is None:
+                    raise Damaged("a run is missing")
+                body = self._states.body(self._db, n, lambda row: load(row[4]))
+                out.append(self._run(run_id, seq, body, control_at(seq)))
+            except (Damaged, AttributeError, TypeError):
+                self.problems.add("run_state: a damaged row")
+        return sorted(out, key=lambda r: (r.started_wall_ns, r.id))
 
     def _run(self, run_id: str, seq: int, body: Mapping[str, Any], control: Mapping[str, Cell]) -> RunState:
         hot = {name: control[key] for name in RUN_HOT if (key := f"@{name}|{run_id}") in control}

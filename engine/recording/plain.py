@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from dctop.engine.recording.masking import mask_tree
+from dctop.engine.recording.masking import mask_text, mask_tree
 from dctop.engine.recording.schema import Damaged
 from dctop.engine.rules.alert import Alert, Evidence, Remedy
 from dctop.engine.training.runstate import RunEvent, RunState
@@ -47,7 +47,8 @@ def _known(cls: type[T], data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def alert_text(alert: Alert) -> str:
-    return dump(asdict(alert))
+    """What it says may quote a program's output: secrets in it are masked."""
+    return dump(mask_tree(asdict(alert)))
 
 
 def alert_from(text: object) -> Alert:
@@ -71,6 +72,7 @@ def run_text(run: RunState, rows: int, active: bool) -> str:
     """All of a run but its steps, evaluations and events. An active run's hot fields are in the frames;
     secrets in its configuration are masked."""
     data: dict[str, object] = {name: getattr(run, name) for name in _RUN_COLD}
+    data = {name: mask_text(v) if isinstance(v, str) else v for name, v in data.items()}
     data["config"] = mask_tree(run.config)
     data["rows"] = rows
     data |= {name: getattr(run, name) for name in RUN_HOT}
@@ -99,7 +101,9 @@ def run_from(
 
 
 def run_event_text(event: RunEvent) -> str:
-    return dump(asdict(event))
+    """Its text and data may hold the end of a program's output: secrets in them are masked."""
+    return dump({"wall_ns": event.wall_ns, "step": event.step, "kind": event.kind,
+                 "text": mask_text(event.text), "data": mask_tree(event.data)})  # fmt: skip
 
 
 def run_event_from(text: object) -> RunEvent:
@@ -110,7 +114,7 @@ def run_event_from(text: object) -> RunEvent:
 
 
 def kernel_text(events: Sequence[KernelEvent]) -> str:
-    return dump([[e.seq, e.wall_ns, e.kind, e.text, dict(e.fields)] for e in events])
+    return dump([[e.seq, e.wall_ns, e.kind, mask_text(e.text), mask_tree(e.fields)] for e in events])
 
 
 def kernel_from(text: object) -> tuple[KernelEvent, ...]:

@@ -15,7 +15,15 @@ from typing import NamedTuple
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.history import History
 from dctop.engine.metrics.model import Frame, Snapshot
-from dctop.engine.recording.blocks import Block, ChunkInfo, Layout, TailReader, decode_chunk, frames_of
+from dctop.engine.recording.blocks import (
+    Block,
+    ChunkInfo,
+    Layout,
+    TailReader,
+    decode_chunk,
+    frames_of,
+    is_intact,
+)
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.facts import Bucket, Gap, RecEvent, RecordingInfo, content_bytes
 from dctop.engine.recording.moments import Moments
@@ -305,6 +313,24 @@ class Recording:
             self.alerts_at_seq(span[1])
             self.runs_at_seq(span[1])
 
+    def verify(self) -> None:
+        """As `check`, but only the checksums: a tenth of its cost."""
+        for info in self._chunks:
+            if info.seq0 in self._bad:
+                continue
+            sql = "SELECT num,proc,roll FROM chunk WHERE seq0=?"
+            try:
+                num, proc, roll = self._db.execute(sql, (info.seq0,)).fetchone()
+            except (TypeError, sqlite3.DatabaseError) as e:
+                self._bad[info.seq0] = " ".join(str(e).split())
+                continue
+            if not is_intact(info, num):
+                self._bad[info.seq0] = "checksum does not fit"
+                self._blocks.pop(info.seq0, None)
+            for name, blob in (("processes", proc), ("rollup", roll)):
+                if blob is not None and not is_intact(info, blob):
+                    self._problem(f"{name} of frames {info.seq0}-{info.seq1}: checksum does not fit")
+
     @property
     def gaps(self) -> list[Gap]:
         """Where nothing is known: recorded gaps, frames too far apart, damaged chunks; oldest first."""
@@ -462,7 +488,41 @@ class Recording:
         if forward:
             yield self._tail.block
 
-    def _control(self, seq: int) -> Mapping[str, Cell]:
+    @property
+    def wall_range(self) -> tuple[int, int] | None:
+        """Earliest and latest wall time of a frame: where the clock was set not those of first and last."""
+        walls = [w for c in self._chunks if c.seq0 not in self._bad for w in (c.t0, c.t1)]
+        walls += self._tail.block.walls()
+        return (min(walls), max(walls)) if walls and self.seq_range is not None else None
+
+    def seqs_between(self, t0_ns: int, t1_ns: int) -> tuple[int, int]:
+        """First and last frame within a range of wall time (where the clock was set back, frames between them
+        may lie outside of it). Raises RecordingError where there is none."""
+        near = [
+            i for i, c in enumerate(self._chunks)
+            if max(c.t0, c.t1) >= t0_ns and min(c.t0, c.t1) <= t1_ns
+        ]  # fmt: skip
+
+        def within(block: Block | None) -> list[int]:
+            if block is None:
+                return []
+            return [s for s, wall in zip(block.seqs, block.walls()) if t0_ns <= wall <= t1_ns]
+
+        newest = within(self._tail.block)
+        first = next((hits[0] for i in near if (hits := within(self._block(i, False)))), None)
+        last = next((hits[-1] for i in reversed(near) if (hits := within(self._block(i, False)))), None)
+        if newest:
+            first, last = newest[0] if first is None else first, newest[-1]
+        if first is None or last is None:
+            raise RecordingError(f"{self.path}: no frame in that range: see `dctop rec info`")
+        return first, last
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """For what goes through whole tables: rewriting and export. Read-only."""
+        return self._db
+
+    def control(self, seq: int) -> Mapping[str, Cell]:
         block = self._tail.block
         i = bisect_right(self._starts, seq) - 1
         if i >= 0 and self._chunks[i].seq1 >= seq:
@@ -501,12 +561,21 @@ class Recording:
         return [] if seq is None else self._moments.alerts(seq)
 
     def runs_at_seq(self, seq: int) -> list[RunState]:
-        return self._moments.runs(seq, self._control(seq))
+        return self._moments.runs(seq, self.control(seq))
 
     def runs_at(self, wall_ns: int) -> list[RunState]:
         """Training runs as they were known at that time."""
         seq = self.seq_at(wall_ns)
         return [] if seq is None else self.runs_at_seq(seq)
+
+    def every_run(self) -> list[RunState]:
+        """All runs that were ever shown, each as it was last known, oldest first."""
+        span = self.seq_range
+        return [] if span is None else self._moments.every_run(span[1], self.control)
+
+    def every_alert(self) -> list[Alert]:
+        """All alerts, each as it was last known, in order of opening."""
+        return self._moments.every_alert()
 
     # -- overview -----------------------------------------------------------------------------------
 

@@ -114,6 +114,14 @@ def unseal(blob: object, keys: Sequence[object]) -> bytes:
         raise Damaged(str(e)) from e
 
 
+def intact(blob: object, keys: Sequence[object]) -> bool:
+    """Whether the seal fits; nothing is unpacked."""
+    if not isinstance(blob, bytes) or len(blob) < _HEAD.size:
+        return False
+    codec, crc = _HEAD.unpack_from(blob)
+    return bool(zlib.crc32(memoryview(blob)[_HEAD.size :], _key_crc((codec, *keys))) == crc)
+
+
 def _key_crc(keys: Sequence[object]) -> int:
     return zlib.crc32(",".join(map(str, keys)).encode())
 

@@ -21,6 +21,7 @@ from dctop.engine.metrics.derived import CATALOGUE
 from dctop.engine.recording import registry, schema
 from dctop.engine.recording.codec import ABSENT, Cell, encode_table
 from dctop.engine.recording.flatten import CONTROL, DERIVED, Cells, FlatFrame, clean, mark_new
+from dctop.engine.recording.masking import mask_text, mask_tree
 from dctop.engine.recording.plain import alert_text, dump
 from dctop.engine.recording.proctable import Table, encode_tables
 from dctop.engine.recording.retention import shrink
@@ -266,7 +267,7 @@ class Store:
         for mark in item.marks:
             self._event(mark)
         for k in item.kernel:
-            body = dump(dict(k.fields))
+            body = dump(mask_tree(k.fields))
             self._insert_event(k.wall_ns, None, item.seq, "kernel", None, k.kind, None, None, k.text, body)
         changes = item.changes
         for alert in changes.alerts:
@@ -301,6 +302,7 @@ class Store:
 
     def _insert_event(self, *row: SqlValue) -> int:
         """t0, t1, seq, kind, sev, rule, entity, series, title, body -> its id."""
+        row = (*row[:8], *(mask_text(v) if isinstance(v, str) else v for v in row[8:]))
         (n,) = self.db.execute("SELECT coalesce(max(id),0)+1 FROM event").fetchone()
         self.db.execute("INSERT INTO event VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", (n, *row, row_crc(n, *row)))
         return int(n)
@@ -312,7 +314,7 @@ class Store:
             self._state.alerts[alert_id] = self._insert_event(*row)
             return
         old = self.db.execute("SELECT seq FROM event WHERE id=?", (known,)).fetchone()
-        row = (*row[:2], old[0] if old else seq, *row[3:])
+        row = (*row[:2], old[0] if old else seq, *row[3:8], mask_text(str(row[8])), row[9])
         self.db.execute(
             "INSERT OR REPLACE INTO event VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
             (known, *row, row_crc(known, *row)),
@@ -364,7 +366,7 @@ class Store:
             "start_mono_ns": str(time.monotonic_ns()),
             "durability": durability,
             "journal": "wal" if wal else "truncate",
-            "redaction": "secrets in command lines and run configurations masked",
+            "redaction": "secrets masked in command lines, configurations and all texts",
             "sqlite": sqlite3.sqlite_version,
             **meta,
         }

@@ -168,7 +168,7 @@ def complete(line: str, cwd: Path) -> list[str]:
 def test_bash_completes_commands_options_values_and_files(tmp_path: Path) -> None:
     (tmp_path / "a.dctop").write_text("")
     assert complete("dctop sn", tmp_path) == ["snapshot"]
-    assert set(complete("dctop re", tmp_path)) == {"record", "replay", "rec"}
+    assert set(complete("dctop re", tmp_path)) == {"record", "replay", "rec", "report"}
     assert "--readonly" in complete("dctop --", tmp_path)
     assert complete("dctop --graph b", tmp_path) == ["braille", "block"]
     assert complete("dctop replay a", tmp_path) == ["a.dctop"]

@@ -102,3 +102,12 @@ def test_a_seal_notices_any_changed_byte_or_key(
         unseal(bytes(bad), keys)
     with pytest.raises(Damaged):
         unseal(blob, [*keys, 1])
+
+
+def test_a_damaged_count_does_not_take_all_memory() -> None:
+    with pytest.raises(Damaged, match="planes do not fit"):
+        codec.join_planes(bytes(11), 10, 4_060_086_272)
+    whole = encode_table([[7] * 60])
+    size = whole.index((60).to_bytes(4, "little"))
+    with pytest.raises(Damaged, match="cut short"):
+        decode_table(whole[:size] + (0xF0000000).to_bytes(4, "little") + whole[size + 4 :])

@@ -67,6 +67,55 @@ NAMED = [
     "java -Djavax.net.ssl.keyStorePassword={s} -jar a.jar",
     "app --passphrase {s}",
     "app secret={s}",
+    "az login --service-principal -u app -p {s} --tenant t",
+    "aws configure set aws_secret_access_key {s}",
+    "git -c http.extraheader=AUTHORIZATION: basic {s} fetch",
+    "curl --oauth2-bearer {s} https://host/",
+    'curl -d {{"token":"{s}"}} https://host/',
+    "curl -b session={s} https://host/",
+    "wget --http-password={s} https://host/",
+    "rclone copy --s3-secret-access-key {s} a b",
+    "psql host=db password={s} user=x",
+    "mongosh mongodb+srv://u:{s}@host/x",
+    "kubectl create secret generic x --from-literal=password={s}",
+    "helm install x --set auth.password={s}",
+    "ansible-playbook --extra-vars db_pass={s} p.yml",
+    "SLACK_WEBHOOK_URL=https://hooks.slack.com/services/T0AB/B0CD/{s} python x",
+    "mount.cifs //h/s /m -o username=u,password={s}",
+    "openssl pkcs12 -passin pass:{s} -in x",
+    "gpg --batch --passphrase {s} -d x",
+    "keytool -storepass {s} -list",
+    "snmpwalk -v2c -c {s} host",
+    "redis-cli -u redis://:{s}@host ping",
+    "cqlsh -u x -p {s} host",
+    "ngrok config add-authtoken {s}",
+    "cloudflared tunnel run --token {s}",
+    "tailscale up --authkey {s}",
+    "jupyter lab --NotebookApp.token={s}",
+    "xdg-open http://127.0.0.1:8888/?token={s}",
+    "ray start --redis-password={s}",
+    "s3cmd --access_key=A --secret_key={s} ls",
+    "pip install --index-url https://user:{s}@host/simple x",
+    "npm config set //registry/:_authToken={s}",
+    "twine upload -u u -p {s} dist",
+    "lftp -u bob,{s} host",
+    "http_proxy=http://u:{s}@proxy:3128 python t.py",
+    "sqlplus scott/{s}@db",
+    "xfreerdp /u:x /p:{s} /v:h",
+    "htpasswd -b file user {s}",
+    "nmcli device wifi connect X password {s}",
+    "vault write auth/approle/login role_id=x secret_id={s}",
+    "rabbitmqctl add_user u {s}",
+    "usermod --password {s} bob",
+    "app --secretKey {s}",
+    "app --openai-key {s}",
+    "docker run -e MYSQL_ROOT_PASSWORD={s} mysql",
+    "srun --export=ALL,WANDB_API_KEY={s} python t.py",
+    "sbatch --export=HF_TOKEN={s},X=1 job.sh",
+    "git clone https://x-access-token:{s}@github.example/x.git",
+    'python -c os.environ["API_KEY"]="{s}"',
+    'python -c login(token="{s}")',
+    'python -c requests.get(u, auth=("u", "{s}"))',
 ]
 
 SHAPED = [
@@ -129,6 +178,23 @@ PLAIN = [
     "app --auth-method oauth --auth true",
     "app --keep_session_id=5",
     "x --pass 2",
+    "sort --key=2 -t: /etc/passwd",
+    "ssh -i /home/bob/.ssh/id_ed25519 host",
+    "aws configure set region eu-west-1",
+    "aws s3 cp a s3://bucket/key",
+    "snmpd -c /etc/snmp/snmpd.conf",
+    "wandb sync run-20261128_171703",
+    "wandb agent team/project/abc123",
+    "nmcli device wifi list",
+    "ngrok http 8080",
+    "useradd -m -G video bob",
+    "curl -b cookies.txt https://host/",
+    "az vm list -o table",
+    "python train.py --embedding-key tokens --sort_key=loss",
+    "python train.py --lr 0.001 --optimizer adamw --dataset /data/imagenet --seed 42",
+    "python -m torch.distributed.run --master_addr 10.0.0.1 --master_port 29500 t.py",
+    "sqlplus /nolog",
+    "wandb offline",
 ]
 
 
@@ -174,6 +240,13 @@ def test_a_configuration_is_masked_by_key_and_by_value() -> None:
     assert isinstance(masked, dict)
     assert masked["lr"] == 0.1 and masked["tokens"] == 512 and masked["token_dim"] == 64
     assert masked["argv"][:2] == ["train.py", "--hf-token"] and masked["argv"][3:5] == ["--epochs", "3"]
+
+
+def test_a_wandb_key_is_masked_and_a_commit_of_the_same_form_is_not() -> None:
+    key = "0123456789" * 4
+    assert key not in mask_cmdline(f"wandb login {key}")
+    assert key not in mask_cmdline(f"wandb login --relogin {key}")
+    assert key in mask_cmdline(f"git checkout {key}")
 
 
 @settings(max_examples=300, deadline=None)

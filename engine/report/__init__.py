@@ -1,0 +1,1 @@
+"""The post-mortem of a recording: facts, contributing factors, Markdown and HTML."""
