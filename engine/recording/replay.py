@@ -18,6 +18,7 @@ from dctop.engine.metrics.history import NAN, History
 from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.engine.recording.reader import GAP_INTERVALS, RecEvent, Recording, open_recording
 from dctop.engine.recording.schema import RecordingError
+from dctop.engine.recording.wide import joined, thinned
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Value, series
@@ -33,6 +34,8 @@ _ROWS = 512
 go into rings, which take a tenth of the memory."""
 NEAR = 120
 """A seek forward by up to this many frames goes on from where it is."""
+FINE = 480
+"""Of a wide window so many ticks before the cursor are looked at singly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,18 @@ class ReplaySource:
             self._at, back = len(self._band) - 1, 0
         return self._history.window(key, n, back)
 
+    def wide(self, key: str, n: int, k: int) -> array[float]:
+        """`n` means over `k` ticks each, newest last, the newest maybe of fewer; NaN = missing. Frames near
+        the cursor count singly, those before them by the means of their minutes."""
+        seq = self.seq
+        if k <= 1 or seq is None:
+            return self.window(key, n)
+        ticks = min(n * k, FINE)
+        fine = self.window(key, ticks)
+        if n * k <= ticks:
+            return thinned(fine, seq, n, k)
+        return joined(self.recording.means(key), fine, seq, n, k)
+
     def alerts(self) -> Sequence[Alert]:
         seq = self.seq
         if seq is None:
@@ -181,6 +196,11 @@ class ReplaySource:
     def t1_ns(self) -> int:
         span = self.recording.time_range
         return 0 if span is None else span[1]
+
+    @property
+    def live(self) -> bool:
+        """It is being written, as far as is known."""
+        return self.recording.live
 
     @property
     def at_end(self) -> bool:
@@ -247,6 +267,14 @@ class ReplaySource:
                 return moved
             moved = True
             frame = following
+
+    def snapshots_at(self, wall_ns: int, n: int) -> list[Snapshot]:
+        """The last `n` snapshots up to a moment, newest last, fewer at the beginning; the cursor stays."""
+        seq = self.recording.seq_at(wall_ns)
+        if seq is None:
+            return []
+        builder = SnapshotBuilder(self.recording.tick_hz)
+        return [builder.push(f) for f in self.recording.frames(seq - n - WARM_UP, seq)][-n:]
 
     def refresh(self) -> bool:
         """Take in what was recorded since (a live file); True if there is more. The cursor stays."""

@@ -277,3 +277,37 @@ def test_rates_of_processes_need_the_other_machines_ticks(tmp_path: Path) -> Non
     snap = source.snapshot()
     assert snap is not None and want and snap.process_cpu_pct == want
     source.close()
+
+
+@pytest.mark.parametrize("k", [2, 7, 60, 200])
+def test_a_wide_window_is_the_mean_of_the_live_ticks(source: ReplaySource, live: Live, k: int) -> None:
+    source.seek_seq(401)
+    out = source.wide("cpu.load1", 20, k)
+    ticks = live.history.window("cpu.load1", 401, N - 401)
+    for i, value in enumerate(reversed(out)):
+        b = 401 // k - i
+        found = [ticks[t - 1] for t in range(max(1, b * k), min(401, b * k + k - 1) + 1)]
+        known = [v for v in found if v == v]
+        if known:
+            assert value == pytest.approx(sum(known) / len(known)), (k, i)
+        else:
+            assert value != value
+
+
+def test_beyond_single_ticks_the_means_of_minutes_go_on(
+    source: ReplaySource, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.seek_seq(N)
+    exact = source.wide("process.count", 7, 60)
+    monkeypatch.setattr("dctop.engine.recording.replay.FINE", 60)
+    coarse = source.wide("process.count", 7, 60)
+    assert [v == v for v in coarse] == [v == v for v in exact]
+    assert [v for v in coarse if v == v] == pytest.approx([v for v in exact if v == v], rel=0.05)
+
+
+def test_snapshots_of_another_moment_leave_the_cursor(source: ReplaySource, live: Live) -> None:
+    source.seek_seq(100)
+    found = source.snapshots_at(live.frames[299].wall_ns, 10)
+    assert [s.frame.seq for s in found] == list(range(291, 301))
+    assert found[-1].values == live.snaps[299].values
+    assert source.seq == 100
