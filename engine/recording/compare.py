@@ -14,6 +14,12 @@ SPAN = 10
 """Ticks up to each moment that count: the median of a gauge over them, so that one odd tick is no change."""
 LEAST = 0.02
 """Changes smaller than this share are none."""
+_FLOOR = {
+    "bytes": 256 << 20, "bytes/s": 4 << 20, "I/Os/s": 200.0, "packets/s": 2000.0, "pages/s": 1000.0,
+    "switches/s": 5000.0, "interrupts/s": 5000.0, "forks/s": 50.0, "faults/s": 200.0, "tasks": 2.0,
+    "processes": 2.0,
+}  # fmt: skip
+"""Unit -> what counts as little on any node: changes of that size or less weigh less, however often over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ def compare(a: Sequence[Snapshot], b: Sequence[Snapshot]) -> Difference:
         a, b = b, a
     metrics: list[Change] = []
     unchanged = 0
+    come_and_gone: dict[tuple[str, bool], int] = {}
+    """(what all series of a mount, disk, GPU ... share; whether it is new) -> how many there are."""
     before, after = _typical(a), _typical(b)
     for key in dict.fromkeys((*before, *after)):
         metric = CATALOGUE.get(key.partition("{")[0])
@@ -69,8 +77,14 @@ def compare(a: Sequence[Snapshot], b: Sequence[Snapshot]) -> Difference:
         score = change(x, y, metric.unit)
         if score < LEAST:
             unchanged += 1
+        elif (x is None or y is None) and "{" in key:
+            whole = f"{key.partition('.')[0]}.*{{{key.partition('{')[2]}"
+            come_and_gone[whole, x is None] = come_and_gone.get((whole, x is None), 0) + 1
         else:
             metrics.append(Change(key, metric.unit, x, y, score))
+    for (key, new), n in come_and_gone.items():
+        count = f"{n} series" if n > 1 else "1 series"
+        metrics.append(Change(key, "", None if new else count, count if new else None, 0.5))
     metrics.sort(key=lambda c: (-round(c.score, 2), c.key))
     return Difference(a[-1].frame.wall_ns, b[-1].frame.wall_ns, metrics, _processes(a[-1], b[-1]), unchanged)
 
@@ -86,7 +100,7 @@ def change(x: Value, y: Value, unit: str = "") -> float:
         return 0.0
     if unit == "%":
         return min(1.0, abs(y - x) / 100)
-    total = abs(x) + abs(y)
+    total = abs(x) + abs(y) + _FLOOR.get(unit, 0.0)
     return abs(y - x) / total if total else 0.0
 
 

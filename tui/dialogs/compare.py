@@ -56,12 +56,12 @@ def value(v: Value, unit: str) -> str:
         return "-"
     if isinstance(v, str):
         return clean(v)
-    if unit == "B":
+    if unit == "bytes":
         return units.size(v).strip()
-    if unit == "B/s":
+    if unit == "bytes/s":
         return units.rate(v).strip()
-    text = units.significant(v).strip()
-    return f"{text} {unit}" if unit and len(unit) <= 3 else text
+    text = f"{v:,.4g}" if abs(v) < 10_000 else units.count(v).strip()
+    return f"{text} {unit}" if unit and len(unit) <= 3 and unit != "0|1" else text
 
 
 def difference(c: Change) -> str:

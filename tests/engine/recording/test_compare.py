@@ -28,17 +28,23 @@ def snaps(values: dict[str, Value], at: int, procs: tuple[Process, ...] = (), n:
 
 
 def test_what_changed_most_comes_first_and_what_did_not_is_counted() -> None:
-    a = snaps({"memory.free_bytes": 100, "memory.cached_bytes": 50, "memory.dirty_bytes": 7}, 10)
-    b = snaps({"memory.free_bytes": 90, "memory.cached_bytes": 500, "memory.dirty_bytes": 7}, 90)
+    a = snaps({"memory.free_bytes": 100 << 30, "memory.cached_bytes": 50 << 30, "memory.dirty_bytes": 7}, 10)
+    b = snaps({"memory.free_bytes": 90 << 30, "memory.cached_bytes": 500 << 30, "memory.dirty_bytes": 7}, 90)
     d = compare(a, b)
     assert [c.key for c in d.metrics][:2] == ["memory.cached_bytes", "memory.free_bytes"]
-    assert (d.metrics[0].before, d.metrics[0].after) == (50, 500)
+    assert (d.metrics[0].before, d.metrics[0].after) == (50 << 30, 500 << 30)
     assert "memory.dirty_bytes" not in [c.key for c in d.metrics] and d.unchanged >= 1
 
 
 def test_the_earlier_moment_is_left_whichever_was_named_first() -> None:
     a, b = snaps({"memory.free_bytes": 1}, 10), snaps({"memory.free_bytes": 9}, 90)
     assert compare(a, b) == compare(b, a)
+
+
+def test_what_came_or_went_whole_is_one_row() -> None:
+    gone: dict[str, Value] = {f"fs.{name}_bytes{{mount=/x}}": 1 << 30 for name in ("size", "used", "avail")}
+    d = compare(snaps({"memory.free_bytes": 1, **gone}, 10), snaps({"memory.free_bytes": 1}, 90))
+    assert [(c.key, c.before, c.after) for c in d.metrics] == [("fs.*{mount=/x}", "4 series", None)]
 
 
 def test_processes_that_came_went_and_grew() -> None:
