@@ -4,6 +4,7 @@
 #   make test         all tests               (make test ARGS="tests/probes -k cpu")
 #   make check        formatting, lint, types, tests
 #   make bench        benchmarks, side by side with btop, htop, nvitop and glances
+#   make trials       recordings against kills, power cuts, damage: hundreds of times
 #   make screenshots  the pictures of the README, from real runs
 #   make clean        remove everything made here
 #
@@ -11,7 +12,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := run
-.PHONY: run test check format lint types bench screenshots docs clean base train dev
+.PHONY: run test check format lint types bench trials screenshots docs clean base train dev
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -53,6 +54,9 @@ types: dev
 
 bench: dev
 	@$(PY) tests/benchmarks/bench_peers.py --install $(ARGS)
+
+trials: dev
+	@$(PY) tests/benchmarks/trials_recording.py $(ARGS)
 
 screenshots: dev
 	@$(PY) screenshots/make.py $(ARGS)

@@ -43,7 +43,7 @@ COMMON: tuple[Action, ...] = (
     _a("view.runs", "R", "runs", "The training view: curves and figures of a run.", True),
     _a("view.processes", "P", "processes", "The process table over the whole screen."),
     _a("app.goto", "b", "go to", "Go to a moment: 14:02, 3m ago, -5m.", False),
-    _a("time.events", "E", "events", "All events: type to search, enter goes there."),
+    _a("time.events", "E", "events", "All events: type to search, enter goes there.", True),
     _a("time.compare", "C", "compare", "What differs between this moment and another one."),
     _a("time.wider", "right_square_bracket", "wider", "More time in every graph, up to days."),
     _a("time.narrower", "left_square_bracket", "narrower", "Less time in every graph, down to single ticks."),

@@ -329,7 +329,8 @@ class NodeScreen(FastScreen):
         pane = self.panes.get(self.state.focus)
         own = pane.model.actions if pane is not None else ()
         taken: set[str] = set()
-        for action in (*own, *of_mode(self.source.mode)):
+        of_app = of_mode(self.source.mode)
+        for action in (*of_app, *own) if self.source.mode == "replay" else (*own, *of_app):
             key = self.keymap.hint(action, self.look.unicode)
             if action.footer and key and key not in taken:
                 taken.add(key)

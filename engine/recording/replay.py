@@ -269,10 +269,12 @@ class ReplaySource:
             frame = following
 
     def snapshots_at(self, wall_ns: int, n: int) -> list[Snapshot]:
-        """The last `n` snapshots up to a moment, newest last, fewer at the beginning; the cursor stays."""
-        seq = self.recording.seq_at(wall_ns)
-        if seq is None:
+        """The last `n` snapshots up to a moment, newest last; the cursor stays. At the very beginning, where
+        no rate is known yet, up to a few ticks after it."""
+        seq, span = self.recording.seq_at(wall_ns), self.recording.seq_range
+        if seq is None or span is None:
             return []
+        seq = min(max(seq, span[0] + 3), span[1])
         builder = SnapshotBuilder(self.recording.tick_hz)
         return [builder.push(f) for f in self.recording.frames(seq - n - WARM_UP, seq)][-n:]
 
