@@ -68,7 +68,8 @@ class Session:
             ),
             "io error": (lambda: self.events.append(("io-error", "I/O error, dev sda")), lambda: None),
             "net": (
-                lambda: s.rate({"net.rx_errors{nic=eth0}": 50}), lambda: s.rate({"net.rx_errors{nic=eth0}": 0})
+                lambda: s.rate({"net.rx_errors{nic=eth0}": 50}),
+                lambda: s.rate({"net.rx_errors{nic=eth0}": 0}),
             ),
             "nan": (
                 lambda: self.fields.update(loss=float("nan")), lambda: self.fields.pop("loss", None)

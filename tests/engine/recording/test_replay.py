@@ -311,3 +311,34 @@ def test_snapshots_of_another_moment_leave_the_cursor(source: ReplaySource, live
     assert [s.frame.seq for s in found] == list(range(291, 301))
     assert found[-1].values == live.snaps[299].values
     assert source.seq == 100
+
+
+@pytest.mark.parametrize("at", [50, 61, 130])
+def test_a_clock_set_back_confuses_nothing(tmp_path: Path, at: int) -> None:
+    frames = Stream(seed=3, clock_step_at=at).take(150)
+    flattener, taker, builder = Flattener(), Taker(), SnapshotBuilder()
+    store = Store(tmp_path / "a.dctop", interval_s=1.0, meta={}, durability="relaxed")
+    for frame in frames:
+        changes = taker.take([an_alert(1, frames[9].wall_ns)] if frame.seq > 10 else (), (), frame.wall_ns)
+        flat = flattener.flatten(frame, tuple(frame.processes), changes.hot)
+        values = builder.push(frame).values
+        store.write([Item(frame.wall_ns, frame.seq, flat, values, changes, frame.events)])
+    store.close("done")
+    replay = ReplaySource(tmp_path / "a.dctop")
+    seen = [replay.seq]
+    while replay.step(1):
+        seen.append(replay.seq)
+    assert seen == [f.seq for f in frames]  # in the order in which it happened, whatever the clock said
+    assert [e.kind for e in replay.events() if e.kind == "clock"] == ["clock"]
+    assert not replay.gaps()
+    r = random.Random(at)
+    for _ in range(40):
+        assert replay.seek(r.randrange(frames[0].wall_ns - 10**12, frames[0].wall_ns + 10**13))
+        assert replay.frame is not None and len(replay.wide("cpu.load1", 10, 7)) == 10
+    assert all(len(lane) == 30 for lane in replay.overview(30).values())
+    replay.seek_seq(1)
+    found = replay.next_event(1, ("alert",))
+    assert found is not None and found.seq == 11
+    replay.advance(500.0)
+    assert replay.at_end
+    replay.close()
