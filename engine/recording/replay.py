@@ -35,7 +35,7 @@ go into rings, which take a tenth of the memory."""
 NEAR = 120
 """A seek forward by up to this many frames goes on from where it is."""
 FINE = 480
-"""Of a wide window so many ticks before the cursor are looked at singly."""
+"""Of a wide window so many ticks before the cursor are looked at singly, fewer where many share a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class ReplaySource:
         seq = self.seq
         if k <= 1 or seq is None:
             return self.window(key, n)
-        ticks = min(n * k, FINE)
+        ticks = min(n * k, FINE if k <= 5 else FINE // 2 if k <= 30 else MIN_WINDOW)
         fine = self.window(key, ticks)
         if n * k <= ticks:
             return thinned(fine, seq, n, k)
