@@ -7,9 +7,9 @@ Prints a table against the budgets (3 MB an hour, 0.5 ms CPU a frame; open 1 s, 
 noise, counters that rise unevenly, processes that come and go.
 
 CPU is measured twice: frame upon frame, as other recorders' figures are, and woken once a second as in real
-life, with cold caches and the clock of an idle processor. atop's raw log (`atop -w FILE 1`, of this node as it
-is, its collecting included) is written in the same run, and `dctop record` of this node beside it; where atop
-is missing it is named missing.
+life, with cold caches and the clock of an idle processor. atop's raw log (`atop -w FILE 1`, of this node as
+it is, its collecting included) is written in the same run, and `dctop record` of this node beside it; where
+atop is missing it is named missing.
 """
 
 from __future__ import annotations
@@ -274,22 +274,25 @@ def beside_atop(folder: Path, seconds: int) -> list[tuple[str, str, str]]:
     return rows
 
 
-def measure_seek(path: Path, width: int, tries: int = 60) -> tuple[float, list[float], list[float], float]:
-    """Seconds to open; ms a seek to anywhere (snapshot and five windows of `width`), a step back, an
-    overview."""
+def measure_seek(
+    path: Path, width: int, tries: int = 60
+) -> tuple[float, list[float], list[float], float, list[float]]:
+    """Seconds to open; ms a seek to anywhere (snapshot and five windows of `width`), a step back, an overview;
+    ms of CPU a seek, which other work on the machine disturbs less."""
     t = time.perf_counter()
     recording = open_recording(path)
     source = ReplaySource(recording)
     opened = time.perf_counter() - t
     r = random.Random(5)
-    seeks, backs = [], []
+    seeks, backs, cpus = [], [], []
     for _ in range(tries):
         at = r.randrange(source.t0_ns, source.t1_ns)
-        t = time.perf_counter()
+        t, cpu = time.perf_counter(), time.thread_time_ns()
         source.seek(at)
         for key in ("cpu.util_pct", "memory.used_pct", "cpu.load1", "tcp.retrans_pct", "process.count"):
             source.window(key, width)
         seeks.append(1e3 * (time.perf_counter() - t))
+        cpus.append((time.thread_time_ns() - cpu) / 1e6)
         t = time.perf_counter()
         source.step(-1)
         backs.append(1e3 * (time.perf_counter() - t))
@@ -297,7 +300,7 @@ def measure_seek(path: Path, width: int, tries: int = 60) -> tuple[float, list[f
     recording.overview("cpu.util_pct", 150)
     overview = 1e3 * (time.perf_counter() - t)
     source.close()
-    return opened, sorted(seeks), sorted(backs), overview
+    return opened, sorted(seeks), sorted(backs), overview, sorted(cpus)
 
 
 def measure_wide(path: Path, n: int = 240) -> tuple[float, float]:
@@ -348,11 +351,12 @@ def main() -> int:
         path = args.day or args.keep or Path(folder) / "day.dctop"
         if args.day is None:
             record(path, int(args.hours * 3600))
-        opened, seeks, backs, overview = measure_seek(path, 150)
+        opened, seeks, backs, overview, cpus = measure_seek(path, 150)
         wide = measure_seek(path, 300)[1]
         rows.append((f"open {args.hours:g} h ({path.stat().st_size / 1e6:.1f} MB), s", f"{opened:.3f}", "1"))
         rows.append(("seek anywhere, graphs of 150 ticks, p50 ms", f"{statistics.median(seeks):.1f}", "100"))
         rows.append(("... worst of 60, ms", f"{seeks[-1]:.1f}", "100"))
+        rows.append(("... CPU p50 and worst, ms", f"{statistics.median(cpus):.0f} {cpus[-1]:.0f}", "-"))
         rows.append(("... graphs of 300 ticks, p50 ms", f"{statistics.median(wide):.1f}", "100"))
         rows.append(("step back, p50 ms", f"{statistics.median(backs):.2f}", "-"))
         rows.append(("overview of one series, ms", f"{overview:.1f}", "-"))

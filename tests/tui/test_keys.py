@@ -418,6 +418,17 @@ async def test_a_recording_that_is_being_made_is_followed_until_a_step() -> None
         assert not d.state.following and source.position_ns < source.t1_ns
 
 
+async def test_filter_sorting_and_panes_stay_while_time_is_travelled() -> None:
+    async with driven(FakeReplay()) as d:
+        await d.press("slash", *"root", "enter", "2", "tab", "right_square_bracket")
+        d.app.node.panes["processes"].model.set_sort("pid")
+        before = (d.state.focus, set(d.state.hidden), d.state.scale, d.visible)
+        for keys in (("home",), ("n",), ("ctrl+right",), ("b", *"-5s", "enter"), ("E", "enter"), ("end",)):
+            await d.press(*keys)
+            assert (d.state.focus, set(d.state.hidden), d.state.scale, d.visible) == before, keys
+        assert (d.processes.filter, d.processes.sort) == ("root", "pid")
+
+
 async def test_events_are_searched_and_gone_to() -> None:
     async with driven(FakeReplay()) as d:
         text = await d.press("E")

@@ -12,8 +12,8 @@ from dctop.tui.draw.rows import Row, S, fit
 from dctop.tui.frame import clean
 from dctop.tui.views.replaybar import span_text
 
-MOST = 60
-"""Rows of each table."""
+MOST = 24
+"""Rows of each table: both fit a screen, or nearly."""
 _CELL = 11
 
 
@@ -74,14 +74,14 @@ def difference(c: Change) -> str:
     if c.unit == "%":
         return f"{y - x:+.0f} pt"
     if x == 0 or (x < 0) != (y < 0):
-        return f"{y - x:+.3g}"
+        return f"{'+' if y > x else '-'}{value(abs(y - x), c.unit)}"
     ratio = y / x
     return f"x{ratio:.3g}" if ratio >= 2 else f"{100 * (ratio - 1):+.0f}%"
 
 
 def _process(p: ProcessChange, name_w: int) -> Row:
     style = {"new": S.GOOD, "gone": S.DIM, "changed": S.TEXT}[p.what]
-    name = f"{p.pid} {clean(p.name)}" + ("" if p.what == "changed" else f" ({p.what})")
+    name = f"{'' if p.what == 'changed' else p.what + ' '}{p.pid} {clean(p.name)}"
     cpu = [fit("-" if v is None else f"{v:.0f}%", _CELL, ">") for v in p.cpu]
     rss = p.rss[1] if p.rss[1] is not None else p.rss[0]
     return (
