@@ -277,7 +277,7 @@ def beside_atop(folder: Path, seconds: int) -> list[tuple[str, str, str]]:
 def measure_seek(
     path: Path, width: int, tries: int = 60
 ) -> tuple[float, list[float], list[float], float, list[float]]:
-    """Seconds to open; ms a seek to anywhere (snapshot and five windows of `width`), a step back, an overview;
+    """Seconds to open; ms a seek anywhere (snapshot and five windows of `width`), a step back, an overview;
     ms of CPU a seek, which other work on the machine disturbs less."""
     t = time.perf_counter()
     recording = open_recording(path)
