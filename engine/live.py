@@ -262,11 +262,12 @@ class LiveEngine:
 
     def _recorded(self) -> ReplaySource | None:
         """The recording at the moment looked at, if that is no longer in memory."""
-        anchor, frames = self._anchor, self._frames
-        if anchor is None or not frames or anchor > frames[0].seq:
+        anchor = self._anchor
+        oldest = self.tick_seq - len(self._frames) + 1  # in memory; ticks are numbered without a hole
+        if anchor is None or anchor > oldest:
             return None
         found = self._past.seek(anchor)
-        return None if found is None or found > frames[0].seq else self._past.source()
+        return None if found is None or found > oldest else self._past.source()
 
     def snapshot(self) -> Snapshot | None:
         anchor = self._anchor
