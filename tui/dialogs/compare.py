@@ -31,7 +31,7 @@ def rows(d: Difference, w: int) -> list[Row]:
     out += [_metric(c, name_w) for c in d.metrics[:MOST]] or [((" none changed by 2 % or more", S.DIM),)]
     more = max(0, len(d.metrics) - MOST)
     out.append(((f" {f'{more} more changed, ' if more else ''}{d.unchanged} as they were", S.DIM),))
-    out += [(), heading("Processes"), _head(("process", f"CPU {a}", b, "RSS"), name_w)]
+    out += [(), heading("Processes"), _head(("process: CPU at", a, b, "RSS"), name_w)]
     out += [_process(p, name_w) for p in d.processes[:MOST]] or [((" none came, went or changed", S.DIM),)]
     return out
 
