@@ -400,11 +400,11 @@ class LiveEngine:
             recorder.stop(reason)
 
     def mark(self, text: str) -> bool:
-        """Write a marker into the recording; False where nothing is recorded."""
+        """Write a marker, with text a note, into the recording; False where nothing is recorded."""
         recorder = self.recorder
         if recorder is None:
             return False
-        recorder.mark(text)
+        recorder.mark(text, "note" if text else "marker")
         return True
 
     def ack(self, alert_id: int) -> None:

@@ -51,6 +51,7 @@ def test_older_moments_come_from_the_recording_and_equal_what_was_live(
     assert recorder is not None and recorder.wait_opened(20)
     engine.start()
     assert engine.wait_ticks(TICKS, 60)
+    assert engine.mark("") and engine.mark("what was seen")
     deadline = time.monotonic() + 30
     while recorder.saved_seq < TICKS - 20 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -63,6 +64,7 @@ def test_older_moments_come_from_the_recording_and_equal_what_was_live(
         wide = engine.wide("memory.free_bytes", 8, 4)
         known = [v for v in wide if v == v]
         assert known == sorted(known) and known
+    assert [(e.kind, e.title) for e in engine.events()] == [("marker", ""), ("note", "what was seen")]
     # Wider than memory, live: what it lacks is taken from the recording.
     assert engine.look_back(0) == 0
     wide = engine.wide("memory.free_bytes", 12, 10)
