@@ -5,6 +5,7 @@
 #   make check        formatting, lint, types, tests
 #   make bench        benchmarks, side by side with btop, htop, nvitop and glances
 #   make bench-gpu    what watching GPUs costs, on a simulated driver, beside nvitop, gpustat and nvtop
+#   make trials       recordings against kills, power cuts, damage: hundreds of times
 #   make screenshots  the pictures of the README, from real runs
 #   make report-pictures  a report in a headless Chromium, light and dark
 #   make clean        remove everything made here
@@ -13,7 +14,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := run
-.PHONY: run test check format lint types bench bench-gpu screenshots docs clean base train dev
+.PHONY: run test check format lint types bench bench-gpu trials screenshots report-pictures docs clean base train dev
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -59,10 +60,12 @@ bench: dev
 bench-gpu: dev
 	@$(PY) tests/benchmarks/bench_gpu.py --install $(ARGS)
 
+trials: dev
+	@$(PY) tests/benchmarks/trials_recording.py $(ARGS)
+
 screenshots: dev
 	@$(PY) screenshots/make.py $(ARGS)
 
-.PHONY: report-pictures
 report-pictures: dev
 	@$(PY) screenshots/report.py $(ARGS)
 

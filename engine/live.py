@@ -26,10 +26,14 @@ from dctop.engine.metrics.history import History
 from dctop.engine.metrics.hub import Hub, one_line
 from dctop.engine.metrics.lookback import LookBack
 from dctop.engine.metrics.model import Frame, Snapshot
+from dctop.engine.recording.past import Past
+from dctop.engine.recording.wide import joined, thinned
 from dctop.probes.base import KeptFile, KernelEvent, Probe, Sample, Value, series
 
 if TYPE_CHECKING:
+    from dctop.engine.recording.facts import RecEvent
     from dctop.engine.recording.recorder import Recorder
+    from dctop.engine.recording.replay import ReplaySource
     from dctop.engine.rules.alert import Alert
     from dctop.engine.rules.engine import RuleEngine
     from dctop.engine.training.runstate import RunState
@@ -125,6 +129,7 @@ class LiveEngine:
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._anchor: int | None = None
         self._back_snap: tuple[int, Snapshot] | None = None
+        self._past = Past()
         self._thread: threading.Thread | None = None
         self._rules: RuleEngine | None = None
         self._watcher: RunWatcher | None = None
@@ -156,6 +161,7 @@ class LiveEngine:
         if thread is not None and thread is not threading.current_thread():
             thread.join(2.0)
         self.stop_recording(reason)
+        self._past.close()
         with self._ticked:
             self._ticked.notify_all()
 
@@ -252,12 +258,25 @@ class LiveEngine:
         return 0 if self._anchor is None else max(0, self.tick_seq - self._anchor)
 
     def look_back(self, ticks: int) -> int:
-        """Look `ticks` before now (0 = live again); returns what was possible. The moment stays put
-        while time goes on."""
-        frames = self._frames
-        ticks = max(0, min(ticks, len(frames) - 2))
+        """Look `ticks` before now (0 = live again); returns what was possible: what is in memory, and before
+        that what was recorded. The moment stays put while time goes on."""
+        near, ticks = max(0, len(self._frames) - 2), max(0, ticks)
+        if ticks > near:
+            found = self._past.seek(self.tick_seq - ticks)
+            ticks = near if found is None else max(near, self.tick_seq - found)
         self._anchor = None if ticks == 0 else self.tick_seq - ticks
+        if ticks == 0:
+            self._past.close()
         return ticks
+
+    def _recorded(self) -> ReplaySource | None:
+        """The recording at the moment looked at, if that is no longer in memory."""
+        anchor = self._anchor
+        oldest = self.tick_seq - len(self._frames) + 1  # in memory; ticks are numbered without a hole
+        if anchor is None or anchor > oldest:
+            return None
+        found = self._past.seek(anchor)
+        return None if found is None or found > oldest else self._past.source()
 
     def snapshot(self) -> Snapshot | None:
         anchor = self._anchor
@@ -266,6 +285,9 @@ class LiveEngine:
         cached = self._back_snap
         if cached is not None and cached[0] == anchor:
             return cached[1]
+        recorded = self._recorded()
+        if recorded is not None:
+            return recorded.snapshot()
         frames = list(self._frames)
         oldest = frames[0].seq
         at = max(1, anchor - oldest)
@@ -279,14 +301,55 @@ class LiveEngine:
         return snap
 
     def window(self, key: str, n: int) -> array[float]:
-        return self.now.history.window(key, n, self.back)
+        recorded = self._recorded()
+        return self.now.history.window(key, n, self.back) if recorded is None else recorded.window(key, n)
+
+    def wide(self, key: str, n: int, k: int) -> array[float]:
+        """`n` means over `k` ticks each, newest last; what memory does not hold is taken from the recording
+        that is being made, if there is one. NaN = missing."""
+        recorded = self._recorded()
+        if recorded is not None:
+            return recorded.wide(key, n, k)
+        back, history = self.back, self.now.history
+        last = history.ticks - back
+        ticks = min(n * k, max(0, HISTORY_TICKS - back))
+        fine = history.window(key, ticks, back)
+        if n * k <= ticks or last <= ticks:
+            return thinned(fine, last, n, k)
+        past = self._past.source()
+        return (
+            thinned(fine, last, n, k) if past is None else joined(past.recording.means(key), fine, last, n, k)
+        )
+
+    def snapshots_at(self, wall_ns: int, n: int) -> list[Snapshot]:
+        """The last `n` snapshots up to a moment, newest last; what the screen looks at stays."""
+        frames = list(self._frames)
+        at = sum(f.wall_ns <= wall_ns for f in frames)
+        if at < 2:
+            past = self._past.source()
+            if past is not None and past.t0_ns <= wall_ns:
+                return past.snapshots_at(wall_ns, n)
+            at = min(2, len(frames))
+        builder = SnapshotBuilder()
+        return [builder.push(f) for f in frames[max(0, at - n - 12) : at]][-n:]
+
+    def events(self) -> Sequence[RecEvent]:
+        """What was recorded in this session; empty without a recording."""
+        past = self._past.source()
+        return () if past is None else past.events()
 
     def alerts(self) -> Sequence[Alert]:
+        recorded = self._recorded()
+        if recorded is not None:
+            return recorded.alerts()
         moment = self._moment()
         alerts = self.now.known_alerts
         return alerts if moment is None else [a for a in alerts if a.opened_wall_ns <= moment]
 
     def runs(self) -> Sequence[RunState]:
+        recorded = self._recorded()
+        if recorded is not None:
+            return recorded.runs()
         moment = self._moment()
         if moment is None:
             return self.now.known_runs
@@ -339,7 +402,7 @@ class LiveEngine:
             path, interval_s=self.interval_s, meta=self._meta(), **{**self.recording_options, **options}
         )
         recorder.start()
-        self.recorder = recorder
+        self.recorder, self._past.path = recorder, path
         return path
 
     def _meta(self) -> dict[str, str]:
@@ -355,11 +418,11 @@ class LiveEngine:
             recorder.stop(reason)
 
     def mark(self, text: str) -> bool:
-        """Write a marker into the recording; False where nothing is recorded."""
+        """Write a marker, with text a note, into the recording; False where nothing is recorded."""
         recorder = self.recorder
         if recorder is None:
             return False
-        recorder.mark(text)
+        recorder.mark(text, "note" if text else "marker")
         return True
 
     def ack(self, alert_id: int) -> None:

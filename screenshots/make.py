@@ -129,9 +129,27 @@ LIVE: dict[str, Callable[[Terminal], None]] = {
     "inference": inference,
     "palette": palette,
 }
-REPLAY = "replay"
 GPUS = {"gpus": 8, "gpu": 8, "gpus16": 16}
 """Views of simulated GPUs, and of how many."""
+
+
+def near_the_end(t: Terminal) -> None:
+    see(t, "end", *["left"] * 5)
+
+
+def event_list(t: Terminal) -> None:
+    see(t, "E", *"alert")
+
+
+def comparison(t: Terminal) -> None:
+    see(t, "end", "C", "\x15", *"-30s", "enter")
+
+
+REPLAY: dict[str, Callable[[Terminal], None]] = {
+    "replay": near_the_end,
+    "events": event_list,
+    "moments": comparison,
+}
 
 
 class Camera:
@@ -165,11 +183,13 @@ def take_live(stage: Stage, camera: Camera, size: tuple[int, int], views: list[s
             t.wait_exit()
 
 
-def take_replay(stage: Stage, camera: Camera, size: tuple[int, int]) -> None:
+def take_replay(stage: Stage, camera: Camera, size: tuple[int, int], views: list[str]) -> None:
     with stage.terminal(size, "replay", str(stage.recording)) as t:
         t.wait("PID", "%")
-        see(t, "end", *["left"] * 5)
-        camera.shoot(t, REPLAY)
+        for view in views:
+            REPLAY[view](t)
+            camera.shoot(t, view)
+            see(t, "esc")
         t.send("q")
         with suppress(AssertionError):
             t.wait_exit()
@@ -269,6 +289,9 @@ def set_stage() -> None:
     (STAGE / "env").mkdir(parents=True)
     run(["mount", "--bind", sys.prefix, STAGE / "env"], check=True)
     shutil.copytree(packages, STAGE / "lib/dctop", ignore=shutil.ignore_patterns("__pycache__"))
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for where in reversed([m for m in mounts if m.startswith("/tmp/")]):  # of somebody's tests
+        run(["umount", "-l", where], check=False)
     sys.executable = str(STAGE / "env/bin/python")
     os.environ["PYTHONPATH"] = str(STAGE / "lib")
     socket.sethostname(NODE)
@@ -276,7 +299,7 @@ def set_stage() -> None:
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--only", help=f"views: {', '.join([*LIVE, REPLAY, *GPUS])}")
+    p.add_argument("--only", help=f"views: {', '.join([*LIVE, *REPLAY, *GPUS])}")
     p.add_argument("--sizes", help="like 80x24,120x40")
     p.add_argument("--keep-svg", action="store_true", help="keep the SVG beside the PNG")
     args = p.parse_args()
@@ -286,8 +309,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    wanted = [*LIVE, REPLAY, *GPUS] if args.only is None else args.only.split(",")
-    if unknown := [v for v in wanted if v not in (*LIVE, REPLAY, *GPUS)]:
+    wanted = [*LIVE, *REPLAY, *GPUS] if args.only is None else args.only.split(",")
+    if unknown := [v for v in wanted if v not in (*LIVE, *REPLAY, *GPUS)]:
         p.error(f"no such view: {', '.join(unknown)}")
     sizes: tuple[tuple[int, int], ...] = SIZES
     if args.sizes:
@@ -306,8 +329,9 @@ def main() -> int:
             if live:
                 take_live(stage, camera, size, live)
         for size in sizes:
-            if REPLAY in wanted:
-                take_replay(stage, camera, size)
+            replayed = [v for v in wanted if v in REPLAY]
+            if replayed:
+                take_replay(stage, camera, size, replayed)
     return 0
 
 

@@ -67,6 +67,8 @@ def run_dashboard(
             if record is not None and replay is None:
                 source.start_recording(record)
             state, models = UiState(hidden=hidden), pane_models(config)
+            if replay is not None and at is None and source.live:
+                state.following = source.seek(source.t1_ns)
             if replay is None and focus_run is None:
                 _first_numbers(out, source, models, state, look, theme)
             status, failure = _show(

@@ -50,6 +50,10 @@ COMMON: tuple[Action, ...] = (
     _a("view.runs", "R", "runs", "The training view: curves and figures of a run.", True),
     _a("view.processes", "P", "processes", "The process table over the whole screen."),
     _a("app.goto", "b", "go to", "Go to a moment: 14:02, 3m ago, -5m.", False),
+    _a("time.events", "E", "events", "All events: type to search, enter goes there.", True),
+    _a("time.compare", "C", "compare", "What differs between this moment and another one."),
+    _a("time.wider", "right_square_bracket", "wider", "More time in every graph, up to days."),
+    _a("time.narrower", "left_square_bracket", "narrower", "Less time in every graph, down to single ticks."),
     _a("mark.now", "m", "mark", "Put a marker at this moment."),
     _a("mark.note", "M", "note", "Put a marker with a note at this moment."),
     _a("app.redraw", "ctrl+l", "redraw", "Paint the whole screen again."),
@@ -63,13 +67,16 @@ LIVE: tuple[Action, ...] = (
     _a("app.pause", "space", "pause", "Freeze the screen; sampling, rules and recording go on.", True),
     _a("train.launch", "t", "train", "Start a training run.", True),
     _a("record.toggle", "r", "record", "Start or stop recording this node.", True),
-    _a("look.back", "left", "1s back", "Look back one tick."),
+    _a("look.back", "left T", "1s back", "Look back one tick; before what is in memory, into the recording."),
     _a("look.forward", "right", "1s on", "One tick towards now."),
     _a("look.back10", "shift+left", "10s back", "Look back ten seconds."),
     _a("look.forward10", "shift+right", "10s on", "Ten seconds towards now."),
     _a("look.back60", "ctrl+left", "1m back", "Look back one minute."),
     _a("look.forward60", "ctrl+right", "1m on", "One minute towards now."),
-    _a("look.live", "z", "now", "Return to now."),
+    _a("look.jump_back", "J", "jump back", "Look back by a time you give."),
+    _a("look.jump", "j", "jump", "Towards now by a time you give."),
+    _a("look.oldest", "home", "oldest", "The oldest moment that is kept."),
+    _a("look.live", "z end", "now", "Return to now."),
     _a("alert.next", "n", "next alert", "Look at the next alert's beginning."),
     _a("alert.previous", "", "last alert", "Look at the previous alert's beginning."),
 )
@@ -89,7 +96,7 @@ REPLAY: tuple[Action, ...] = (
     _a("replay.faster", "plus equals_sign", "faster", "Play faster, up to 60 times.", True),
     _a("replay.slower", "minus", "slower", "Play slower, down to a quarter."),
     _a("replay.start", "home", "start", "To the beginning of the recording."),
-    _a("replay.end", "end", "end", "To the end of the recording."),
+    _a("replay.end", "end", "end", "To the end of the recording; while it is being made, follow it."),
 )
 
 FIRST = frozenset(

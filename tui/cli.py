@@ -88,6 +88,17 @@ def command_parser(name: str) -> Parser:
     return p
 
 
+def _with_moments(words: Sequence[str]) -> list[str]:
+    """`--at -5m` as `--at=-5m`: argparse takes what begins with a dash for an option."""
+    out: list[str] = []
+    for word in words:
+        if out and out[-1] == "--at" and word[:1] == "-" and word[1:2].isdigit():
+            out[-1] = f"--at={word}"
+        else:
+            out.append(word)
+    return out
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `dctop`. 0 well, 1 findings or failure, 2 bad usage, 130 interrupted, 141 output closed."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -112,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(args: list[str]) -> int:
     if args and args[0] in TABLE:
-        parsed = command_parser(args[0]).parse_args(args[1:])
+        parsed = command_parser(args[0]).parse_args(_with_moments(args[1:]))
         _logging()
         return load(args[0]).run(parsed)
     if args and args[0] == "help":

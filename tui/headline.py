@@ -12,6 +12,8 @@ from dctop.tui.sources import is_live, is_replay, recorder_status
 from dctop.tui.state import UiState
 from dctop.tui.views import replaybar
 
+SILENT_S = 10.0
+"""A followed recording that did not grow for so long is said to be silent."""
 _VIEWS = {"dashboard": "", "gpu": "GPUS", "alerts": "ALERTS", "runs": "RUNS", "processes": "PROCESSES"}
 
 
@@ -50,16 +52,26 @@ def _recording(source: Source) -> tuple[str | None, bool]:
     if status.error:
         return str(status.error), True
     n = status.size_bytes or 0
-    size = f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
+    size = _megabytes(n)
+    if status.bytes_per_hour:
+        size += f" {_megabytes(status.bytes_per_hour)}/h"
     lost = status.lost_frames
     return (f"{size} lost {lost}" if lost else size), bool(lost)
+
+
+def _megabytes(n: float) -> str:
+    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
 
 
 def _mode(source: Source, state: UiState, snap: Snapshot | None, stalled_s: float) -> tuple[str, str, str]:
     """(mode, detail, clock)"""
     if is_replay(source):
         at = replaybar.clock(source.position_ns)
-        return ("REPLAY" if state.playing else "REPLAY PAUSED"), f"x{state.speed:g}", at
+        detail = f"x{state.speed:g}"
+        if state.following:
+            detail = "following" if state.silent_s < SILENT_S else f"nothing new for {state.silent_s:.0f}s"
+        running = state.playing or state.following
+        return ("REPLAY" if running else "REPLAY PAUSED"), _with_scale(detail, source, state), at
     clock = datetime.now().strftime("%H:%M:%S")
     if snap is None:
         return "STARTING", "", clock
@@ -68,5 +80,14 @@ def _mode(source: Source, state: UiState, snap: Snapshot | None, stalled_s: floa
     back = source.back if is_live(source) else 0
     ago = f"-{replaybar.span_text(int(back * source.interval_s * 1e9))}" if back else ""
     if state.paused_at is not None:
-        return "PAUSED", ago, clock
-    return ("BACK", ago, clock) if back else ("LIVE", f"{source.interval_s:g}s", clock)
+        return "PAUSED", _with_scale(ago, source, state), clock
+    mode, detail = ("BACK", ago) if back else ("LIVE", f"{source.interval_s:g}s")
+    return mode, _with_scale(detail, source, state), clock
+
+
+def _with_scale(detail: str, source: Source, state: UiState) -> str:
+    """How much time a value of the graphs stands for, where it is more than a tick."""
+    if state.scale <= 1:
+        return detail
+    each = replaybar.span_text(int(state.scale * source.interval_s * 1e9))
+    return f"{detail} [{each}]".lstrip()

@@ -15,6 +15,7 @@ from dctop.engine.rules.registry import rule_classes
 from dctop.tui import bars
 from dctop.tui.bindings import FIRST, PROCESS_KEYS, KeyMap, of_mode
 from dctop.tui.dialogs.base import Dialog
+from dctop.tui.draw.graph import samples
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row
 from dctop.tui.fast import FastScreen, RowsWidget
@@ -25,14 +26,16 @@ from dctop.tui.pane import PaneWidget
 from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.alerts import AlertsPane, Watch
 from dctop.tui.panes.base import PaneModel, View
-from dctop.tui.panes.timeline import TimelinePane, TimelineState
+from dctop.tui.panes.timeline import TimelinePane
 from dctop.tui.sources import gpu_count, gpu_devices, is_live, is_replay
 from dctop.tui.state import Filtering, UiState
 from dctop.tui.theme import Paint
+from dctop.tui.timescale import scaled
 from dctop.tui.views import alerts as alerts_view
 from dctop.tui.views import dashboard, replaybar, runs
 from dctop.tui.views import gpu as gpu_view
 from dctop.tui.views.place import RIBBON_H, TOO_SMALL_H, TOO_SMALL_W, Box, size_class
+from dctop.tui.views.replaypart import ReplayPart
 
 if TYPE_CHECKING:
     from textual import events
@@ -111,10 +114,9 @@ class NodeScreen(FastScreen):
         self._gpus = -1
         self._views: dict[tuple[bool, bool], View] = {}
         self._computed = ComputedLayout()
+        self.replaying = ReplayPart()
         self._screen_size = (80, 24)
-        self._timeline_t1 = -1
         self._watch_due = 0
-        self._marks: tuple[int, list[replaybar.Mark]] = (-1, [])
 
     def compose(self) -> ComposeResult:
         yield from self.bars
@@ -213,8 +215,9 @@ class NodeScreen(FastScreen):
         view = self._views.get(flags)
         if view is None:
             size = size_class(*self._screen_size)
+            source = scaled(self.source, self.state.scale)
             view = self._views[flags] = View(
-                self.source, self.source.snapshot(), self.look, size, flags[0], flags[1], self.readonly,
+                source, self.source.snapshot(), self.look, size, flags[0], flags[1], self.readonly,
                 self.state.paused_at is not None,
             )  # fmt: skip
         return view
@@ -258,31 +261,13 @@ class NodeScreen(FastScreen):
         model, source = self._model("timeline"), self.source
         if not isinstance(model, TimelinePane) or not is_replay(source):
             return
-        if self._timeline_t1 != source.t1_ns:
-            self._timeline_t1 = source.t1_ns
-            marks = [
-                (m.wall_ns, "", "mark" if m.kind not in SEVERITIES else m.kind) for m in self._marks_now()
-            ]
-            model.state = TimelineState(
-                source.t0_ns,
-                source.t1_ns,
-                marks=marks,
-                gaps=source.gaps(),
-                lanes=source.overview(),
-            )
-        state = model.state
-        state.cursor_ns, state.speed, state.playing = source.position_ns, self.state.speed, self.state.playing
+        box = self.visible_panes.get("cpu") or self.visible_panes.get("memory")
+        values = samples(self.look, box.w - 2 if box is not None else 75)
+        self.replaying.tell(model, source, self.state, values)
 
     def _model(self, key: str) -> PaneModel | None:
         pane = self.panes.get(key)
         return None if pane is None else pane.model
-
-    def _marks_now(self) -> list[replaybar.Mark]:
-        source = self.source
-        assert is_replay(source)
-        if self._marks[0] != source.t1_ns:
-            self._marks = (source.t1_ns, _marks_of(source))
-        return self._marks[1]
 
     def redraw_pane(self, key: str) -> None:
         box = self.visible_panes.get(key)
@@ -317,7 +302,8 @@ class NodeScreen(FastScreen):
             self.ribbon.put([self._line(self._ribbon_row, w)], quiet)
         self.footer.put([self._line(self._footer(w), w)], quiet)
         if is_replay(self.source):
-            self.replay.put(self._replay_rows(w), quiet)
+            rows = self.replaying.rows(self.source, w, self.look)
+            self.replay.put([self._line(r, w) for r in rows], quiet)
 
     def _line(self, row: Row, w: int) -> Row:
         return safe_row(row, w, self.look.unicode)
@@ -349,27 +335,13 @@ class NodeScreen(FastScreen):
         pane = self.panes.get(self.state.focus)
         own = pane.model.actions if pane is not None else ()
         taken: set[str] = set()
-        for action in (*own, *of_mode(self.source.mode)):
+        of_app = of_mode(self.source.mode)
+        for action in (*of_app, *own) if self.source.mode == "replay" else (*own, *of_app):
             key = self.keymap.hint(action, self.look.unicode)
             if action.footer and key and key not in taken:
                 taken.add(key)
                 hints.append(bars.Hint(key, action.label, action.id))
         return hints
-
-    def _replay_rows(self, w: int) -> list[Row]:
-        source = self.source
-        assert is_replay(source)
-        marks = self._marks_now()
-        rows = replaybar.rows(
-            source.t0_ns,
-            source.t1_ns,
-            source.position_ns,
-            marks,
-            source.gaps(),
-            w,
-            self.look,
-        )
-        return [self._line(r, w) for r in rows]
 
     def restyle(self, paint: Paint, look: Look) -> None:
         """Another theme or way to draw: everything again."""
@@ -580,12 +552,3 @@ class NodeScreen(FastScreen):
             self.dialog.top.scroll(rows)
             self.redraw_dialog()
             self.paint_now()
-
-
-SEVERITIES = ("critical", "warning", "info")
-
-
-def _marks_of(source: Source) -> list[replaybar.Mark]:
-    """What the recording knows of alerts and markers, for the replay bar."""
-    assert is_replay(source)
-    return [replaybar.Mark(e.t0, e.sev or e.kind) for e in source.events() if e.kind != "gap"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 from dctop.engine.metrics.gpulog import Energy
+from dctop.engine.metrics.model import Snapshot
 from dctop.engine.metrics.source import Source
 from dctop.probes.base import KernelEvent
 
@@ -18,6 +20,9 @@ class EventLike(Protocol):
     def t0(self) -> int: ...
 
     @property
+    def t1(self) -> int | None: ...
+
+    @property
     def seq(self) -> int: ...
 
     @property
@@ -26,8 +31,27 @@ class EventLike(Protocol):
     @property
     def sev(self) -> str | None: ...
 
+    @property
+    def rule(self) -> str | None: ...
 
-class LiveLike(Source, Protocol):
+    @property
+    def entity(self) -> str | None: ...
+
+    @property
+    def title(self) -> str: ...
+
+
+class Timed(Source, Protocol):
+    """What both kinds of source can do beyond the present moment."""
+
+    def wide(self, key: str, n: int, k: int) -> array[float]: ...
+
+    def events(self) -> Sequence[EventLike]: ...
+
+    def snapshots_at(self, wall_ns: int, n: int) -> list[Snapshot]: ...
+
+
+class LiveLike(Timed, Protocol):
     """`engine.live.LiveEngine` as the screen uses it."""
 
     tick_seq: int
@@ -52,7 +76,7 @@ class LiveLike(Source, Protocol):
     def not_checked(self) -> Sequence[tuple[str, str]]: ...
 
 
-class ReplayLike(Source, Protocol):
+class ReplayLike(Timed, Protocol):
     """`engine.recording.replay.ReplaySource` as the screen uses it. Times: wall clock, ns."""
 
     @property
@@ -67,6 +91,11 @@ class ReplayLike(Source, Protocol):
     @property
     def at_end(self) -> bool: ...
 
+    @property
+    def live(self) -> bool: ...
+
+    def refresh(self) -> bool: ...
+
     def seek(self, wall_ns: int) -> bool: ...
 
     def seek_seq(self, seq: int) -> bool: ...
@@ -74,8 +103,6 @@ class ReplayLike(Source, Protocol):
     def step(self, n: int) -> bool: ...
 
     def advance(self, seconds: float) -> bool: ...
-
-    def events(self) -> Sequence[EventLike]: ...
 
     def gaps(self) -> Sequence[tuple[int, int]]: ...
 
@@ -90,6 +117,10 @@ def is_live(source: Source) -> TypeGuard[LiveLike]:
 
 def is_replay(source: Source) -> TypeGuard[ReplayLike]:
     return source.mode == "replay"
+
+
+def is_timed(source: Source) -> TypeGuard[Timed]:
+    return hasattr(source, "snapshots_at")
 
 
 def gpu_count(source: Source) -> int:

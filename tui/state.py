@@ -37,7 +37,13 @@ class UiState:
     paused_at: int | None = None
     """Tick at which the screen was frozen."""
     playing: bool = False
+    following: bool = False
+    """Replay: at the end of a recording that is being made, and going along with it."""
+    silent_s: float = 0.0
+    """Replay of a recording that is being made: seconds since it last grew."""
     speed: float = 1.0
+    scale: int = 1
+    """Ticks each value of a graph stands for."""
     theme: str = "dctop-dark"
     filtering: Filtering | None = None
     notice: tuple[str, str, float] | None = None

@@ -37,6 +37,7 @@ class Ticker:
         self._tries = 0
         self._last_new = time.monotonic()
         self._last_play = 0.0
+        self._last_look = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -91,18 +92,30 @@ class Ticker:
     def _play(self) -> None:
         source, state = self._source, self._state
         assert is_replay(source)
+        now = time.monotonic()
+        live = source.live
+        if live and now - self._last_look >= min(1.0, source.interval_s):
+            self._last_look = now
+            if source.refresh():
+                self._last_new = now
+                if state.following:
+                    source.seek(source.t1_ns)
+        state.silent_s = now - self._last_new if live else 0.0
         if not state.playing:
             self._draw(0.0)
             self._handle = None
+            if live:
+                self._arm(min(1.0, source.interval_s))
+            else:
+                state.following = False
             return
-        now = time.monotonic()
         passed = min(2.0, now - self._last_play)
         self._last_play = now
         if passed > 0:
             source.advance(passed * state.speed)
         if source.at_end:
-            state.playing = False
+            state.playing, state.following = False, source.live
         self._draw(0.0)
         # Faster playing shows more often, up to four times a second; slower never less than once.
-        if state.playing:
+        if state.playing or state.following:
             self._arm(max(0.25, min(1.0, source.interval_s / state.speed)))

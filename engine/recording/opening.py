@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from dctop.engine.recording import registry
@@ -151,6 +152,16 @@ def _copied(
         raise
 
 
+class _Connection(sqlite3.Connection):
+    """An error message may quote a damaged schema, which is no text: that too is an error of the database."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError:
+            raise sqlite3.DatabaseError("its schema is no text any more") from None
+
+
 def _uri(path: Path, options: str) -> sqlite3.Connection:
     db = sqlite3.connect(
         f"file:{quote(str(path))}?{options}",
@@ -158,6 +169,7 @@ def _uri(path: Path, options: str) -> sqlite3.Connection:
         timeout=2.0,
         isolation_level=None,
         check_same_thread=False,
+        factory=_Connection,
     )
     # Text that is not UTF-8 any more must fail its checksum, not raise.
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")

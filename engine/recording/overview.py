@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from dctop.engine.recording.blocks import ChunkInfo, Layout
@@ -10,6 +11,10 @@ from dctop.engine.recording.facts import Bucket
 from dctop.engine.recording.flatten import DERIVED
 from dctop.engine.recording.rollup import read_roll
 from dctop.engine.recording.schema import Damaged, unseal
+from dctop.engine.recording.wide import Part
+
+_KEPT_BYTES = 32 << 20
+"""Rollups kept unpacked: a week of 300 series. Graphs ask for their series one after the other."""
 
 
 class Rollups:
@@ -27,6 +32,24 @@ class Rollups:
         self._known: dict[str, dict[int, Bucket | None]] = {}
         """Series -> first frame of a chunk -> its rollup; None: the series was no number there."""
         self._places: dict[int, dict[str, int]] = {}
+        self._payloads: OrderedDict[int, bytes] = OrderedDict()
+        self._kept = 0
+        self._means: dict[str, tuple[tuple[int, int, int], list[Part]]] = {}
+
+    def means(self, chunks: Sequence[ChunkInfo], bad: Collection[int], key: str) -> list[Part]:
+        """The means of a series, one a chunk in which it was a number, oldest first."""
+        made = (len(chunks), chunks[0].seq0, len(bad)) if chunks else (0, 0, 0)
+        found = self._means.get(key)
+        if found is None or found[0] != made:
+            self.parts(chunks, bad, (key,))
+            known = self._known[key]
+            parts = [
+                Part(info.seq0, info.seq1, b.mean)
+                for info in chunks
+                if info.seq0 not in bad and (b := known.get(info.seq0)) is not None and b.mean is not None
+            ]
+            found = self._means[key] = (made, parts)
+        return found[1]
 
     def parts(
         self, chunks: Sequence[ChunkInfo], bad: Collection[int], keys: Sequence[str]
@@ -42,17 +65,24 @@ class Rollups:
     def _read(self, info: ChunkInfo, keys: Sequence[str]) -> None:
         places = {} if info.roll_set is None else self._places_of(info.roll_set)
         wanted = [key for key in keys if key in places]
-        payload = b""
-        if wanted:
+        payload = self._payloads.get(info.seq0, b"")
+        if wanted and not payload:
             try:
                 (blob,) = self._db.execute("SELECT roll FROM chunk WHERE seq0=?", (info.seq0,)).fetchone()
                 payload = unseal(blob, info.keys)
+                self._keep(info.seq0, payload)
             except (Damaged, TypeError, sqlite3.DatabaseError):
                 self._problem(f"rollup of frames {info.seq0}-{info.seq1} is damaged")
                 wanted = []
         for key in keys:
             found = read_roll(payload, places[key], len(places)) if key in wanted else None
             self._known[key][info.seq0] = None if found is None else Bucket(info.t0, info.t1, *found)
+
+    def _keep(self, seq0: int, payload: bytes) -> None:
+        self._payloads[seq0] = payload
+        self._kept += len(payload)
+        while self._kept > _KEPT_BYTES:
+            self._kept -= len(self._payloads.popitem(last=False)[1])
 
     def _places_of(self, roll_set: int) -> dict[str, int]:
         places = self._places.get(roll_set)

@@ -178,32 +178,61 @@ def _mandatory(table: Sequence[Process], run_pids: frozenset[int]) -> list[Proce
 # -- a chunk's tables -------------------------------------------------------------------------------
 
 
+class _Entity:
+    """One process over the tables of a chunk: its state in each, and its rows where they changed."""
+
+    __slots__ = ("rows", "since", "state")
+
+    def __init__(self, n: int) -> None:
+        self.state = bytearray(n)
+        self.rows: list[Process] = []
+        self.since = 0
+
+    def take(self, t: int, p: Process) -> None:
+        rows = self.rows
+        if not rows or (rows[-1] is not p and not (p == rows[-1] and _same_types(p, rows[-1]))):
+            self.state[t] = _NEW
+            rows.append(p)
+
+    def there_until(self, t: int) -> None:
+        """It stood in the tables from `since` up to `t`: as before, where nothing new was noted."""
+        part = self.state[self.since : t]
+        self.state[self.since : t] = part.translate(_STAYED)
+
+
+_STAYED = bytes((_SAME, _SAME, _NEW, *range(3, 256)))
+
+
 def encode_tables(tables: Sequence[Table]) -> bytes:
-    """Consecutive tables to bytes, not yet compressed."""
+    """Consecutive tables to bytes, not yet compressed. Most rows of a table are those of the one before:
+    only the others cost anything here."""
     n = len(tables)
-    found: dict[tuple[int, int], tuple[bytearray, list[Process]]] = {}
-    known: dict[int, tuple[bytearray, list[Process]]] = {}
+    found: dict[tuple[int, int], _Entity] = {}
+    before: Table = ()
+    now: list[_Entity] = []
     for t, table in enumerate(tables):
-        for p in table:
-            entity = known.get(id(p))  # this very object stood in an earlier table
-            if entity is not None and entity[1][-1] is p:
-                entity[0][t] = _SAME
-                continue
-            entity = found.get(p[:2])
-            if entity is None:
-                entity = found[p[:2]] = (bytearray(n), [])
-            last = entity[1][-1] if entity[1] else None
-            if last is not None and p == last and _same_types(p, last):
-                entity[0][t] = _SAME
-                continue
-            entity[0][t] = _NEW
-            entity[1].append(p)
-            known[id(p)] = entity
+        fresh = [i for i, (p, q) in enumerate(zip(table, before)) if p is not q]
+        if len(table) == len(before) and all(table[i][:2] == before[i][:2] for i in fresh):
+            for i in fresh:
+                now[i].take(t, table[i])
+        else:
+            for entity in now:
+                entity.there_until(t)
+            now = []
+            for p in table:
+                known = found.get(p[:2])
+                if known is None:
+                    known = found[p[:2]] = _Entity(n)
+                known.since = t
+                known.take(t, p)
+                now.append(known)
+        before = table
+    for entity in now:
+        entity.there_until(n)
     states, changed = [], []
     for key in sorted(found):
-        state, rows = found[key]
-        states.append(bytes(state))
-        changed += rows
+        states.append(bytes(found[key].state))
+        changed += found[key].rows
     body = encode_table(list(zip(*changed)) if changed else [()] * _WIDTH)
     head = json.dumps([n, len(states), list(FIELDS)]).encode()
     return len(head).to_bytes(2, "little") + head + b"".join(states) + body

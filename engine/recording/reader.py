@@ -31,6 +31,7 @@ from dctop.engine.recording.opening import Opened, open_database, scan
 from dctop.engine.recording.overview import Rollups, spread
 from dctop.engine.recording.plain import load
 from dctop.engine.recording.schema import Damaged, RecordingError, checked, unseal
+from dctop.engine.recording.wide import Part
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
@@ -600,6 +601,10 @@ class Recording:
                 parts[key] += [] if last is None else [last]
         reach = int(self.interval_s * 1e9)
         return {key: spread(parts[key], n, t0, t1, reach) for key in keys}
+
+    def means(self, key: str) -> list[Part]:
+        """The mean of a numeric series over each chunk (60 frames), oldest first."""
+        return self._rollups.means(self._chunks, self._bad, key)
 
     def _each_frame(self, key: str) -> list[Bucket]:
         if self._fine is None:

@@ -20,6 +20,7 @@ from dctop.engine.recording.flatten import Flattener
 from dctop.engine.recording.masking import mask_text
 from dctop.engine.recording.proctable import ProcessPicker, Table
 from dctop.engine.recording.retention import Caps, evict, low_space, network_fs
+from dctop.engine.recording.ring import save_copy
 from dctop.engine.recording.runtake import Changes, Taker
 from dctop.engine.recording.schema import RecordingError
 from dctop.engine.recording.store import Item, Mark, Store
@@ -51,11 +52,18 @@ class RecorderStatus:
     size_bytes: int
     """On disk now, WAL included."""
     bytes_per_hour: float | None
-    """At the present rate; None during the first seconds."""
+    """At the present rate; None during the first minute."""
     lost_frames: int
     since_wall_ns: int
     error: str | None
     """One line: why it is not recording, or what is reduced (process tables dropped, no WAL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    path: Path
+    reason: str
+    done: Callable[[str | None], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +112,7 @@ class Recorder:
         self._queue: deque[_Raw] = deque()
         self._framed = 0
         self._gaps = Gaps()
+        self._copies: list[_Copy] = []
         self._stop_reason: str | None = None
         self._urgent = False
         self._opened = threading.Event()
@@ -115,7 +124,6 @@ class Recorder:
         self._size = 0
         self._lost = 0
         self._since_wall_ns = time.time_ns()
-        self._since_mono = time.monotonic()
         self._worker: _Worker | None = None
 
     # -- what others call ---------------------------------------------------------------------------
@@ -178,6 +186,17 @@ class Recorder:
             self._urgent = True
             self._wake.notify()
 
+    def save_copy(self, path: Path, reason: str, done: Callable[[str | None], None]) -> None:
+        """Write all that is recorded by now into another file, closed and complete, and go on recording.
+        `done` is called in the recorder's thread with one line of what went wrong, or None."""
+        with self._wake:
+            if self._state in ("failed", "stopped") or self._stop_reason is not None:
+                done(self._error or "nothing is being recorded")
+                return
+            self._copies.append(_Copy(path, reason, done))
+            self._urgent = True
+            self._wake.notify()
+
     def stop(self, reason: str = "stopped", timeout: float = 10.0) -> None:
         """Close the file cleanly and wait for that, at most `timeout` seconds."""
         with self._wake:
@@ -237,15 +256,18 @@ class Recorder:
     def _fail(self, why: str) -> None:
         self._state, self._error = "failed", why
         with self._wake:
+            copies, self._copies = self._copies, []
             self._lost += sum(raw.frame is not None for raw in self._queue)
             self._queue.clear()
             self._framed = 0
         log.warning("recording failed: %s", why)
+        for copy in copies:
+            copy.done(why)
 
     def _drain(self, pause: float | None) -> tuple[list[_Raw], str | None]:
         """What has come, waiting for it at most `pause` seconds (None: as long as it takes)."""
         with self._wake:
-            if not self._queue and self._stop_reason is None:
+            if not self._queue and not self._copies and self._stop_reason is None:
                 self._wake.wait(pause)
             out = [_Raw(None, m.seq or 0, m.t0, Changes(), None, [m]) for m in self._gaps.marks]
             self._gaps.marks.clear()
@@ -283,7 +305,6 @@ class _Worker:
         self._retry_at: float | None = None
         self._stuck_since: float | None = None
         self._chunks = 0
-        self._rate: deque[tuple[float, int]] = deque(maxlen=61)
 
     def loop(self) -> None:
         owner = self.owner
@@ -305,6 +326,7 @@ class _Worker:
                 self.pending.extend(map(self._take, more))
             if self.pending and not self._save():
                 return
+            self._copy()
             self._guard()
 
     def _take(self, raw: _Raw) -> Item:
@@ -339,7 +361,6 @@ class _Worker:
         if owner._state != "recording":
             log.info("recording goes on")
             owner._state, owner._error = "recording", None
-        self._rate.append((self._last_commit, owner._size))
         if owner.on_saved is not None:
             owner.on_saved(self.store.saved_seq)
         return True
@@ -408,10 +429,27 @@ class _Worker:
         except (sqlite3.Error, OSError) as e:
             log.warning("keeping the recording within its caps failed: %s", e)
 
+    def _copy(self) -> None:
+        """Save the copies that were asked for."""
+        with self.owner._wake:
+            asked, self.owner._copies = self.owner._copies, []
+        for copy in asked:
+            error: str | None = None
+            try:
+                save_copy(self.store.db, copy.path, copy.reason)
+            except (sqlite3.Error, OSError, RecordingError) as e:
+                error = _why(e, copy.path)
+                log.warning("saving a copy failed: %s", error)
+            try:
+                copy.done(error)
+            except Exception:
+                log.exception("telling of a saved copy failed")
+
     def _finish(self, reason: str) -> None:
         owner = self.owner
         if self.pending and not self._save():
             return
+        self._copy()
         if self.pending:  # the disk is full to the end
             owner._lost += sum(item.flat is not None for item in self.pending)
         try:
@@ -424,15 +462,9 @@ class _Worker:
         owner._state = "stopped"
 
     def bytes_per_hour(self) -> float | None:
-        """From what chunks took so far; before the first one, from the file's growth."""
-        elapsed = time.monotonic() - self.owner._since_mono
+        """From what chunks took so far; None before the first one (the WAL says nothing about the rate)."""
         done = self.store.chunk_seconds
-        if done > 0:
-            return self.store.payload_bytes / done * 3600
-        if elapsed < 5 or len(self._rate) < 2:
-            return None
-        (t0, b0), (t1, b1) = self._rate[0], self._rate[-1]
-        return max(0.0, (b1 - b0) / (t1 - t0) * 3600) if t1 > t0 else None
+        return self.store.payload_bytes / done * 3600 if done > 0 else None
 
 
 class Gaps:

@@ -20,6 +20,7 @@ from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.engine.recording.plain import load
 from dctop.engine.recording.reader import GAP_INTERVALS, RecEvent, Recording, open_recording
 from dctop.engine.recording.schema import Damaged, RecordingError
+from dctop.engine.recording.wide import joined, thinned
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import KernelEvent, Value, series
@@ -37,6 +38,8 @@ ESTIMATED = 900
 """Ticks of power from which energy is estimated where there is no counter."""
 NEAR = 120
 """A seek forward by up to this many frames goes on from where it is."""
+FINE = 480
+"""Of a wide window so many ticks before the cursor are looked at singly, fewer where many share a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,18 @@ class ReplaySource:
             self._at, back = len(self._band) - 1, 0
         return self._history.window(key, n, back)
 
+    def wide(self, key: str, n: int, k: int) -> array[float]:
+        """`n` means over `k` ticks each, newest last, the newest maybe of fewer; NaN = missing. Frames near
+        the cursor count singly, those before them by the means of their minutes."""
+        seq = self.seq
+        if k <= 1 or seq is None:
+            return self.window(key, n)
+        ticks = min(n * k, FINE if k <= 5 else FINE // 2 if k <= 30 else MIN_WINDOW)
+        fine = self.window(key, ticks)
+        if n * k <= ticks:
+            return thinned(fine, seq, n, k)
+        return joined(self.recording.means(key), fine, seq, n, k)
+
     def alerts(self) -> Sequence[Alert]:
         seq = self.seq
         if seq is None:
@@ -233,6 +248,11 @@ class ReplaySource:
         return 0 if span is None else span[1]
 
     @property
+    def live(self) -> bool:
+        """It is being written, as far as is known."""
+        return self.recording.live
+
+    @property
     def at_end(self) -> bool:
         span = self.recording.seq_range
         seq = self.seq
@@ -297,6 +317,16 @@ class ReplaySource:
                 return moved
             moved = True
             frame = following
+
+    def snapshots_at(self, wall_ns: int, n: int) -> list[Snapshot]:
+        """The last `n` snapshots up to a moment, newest last; the cursor stays. At the very beginning, where
+        no rate is known yet, up to a few ticks after it."""
+        seq, span = self.recording.seq_at(wall_ns), self.recording.seq_range
+        if seq is None or span is None:
+            return []
+        seq = min(max(seq, span[0] + 3), span[1])
+        builder = SnapshotBuilder(self.recording.tick_hz)
+        return [builder.push(f) for f in self.recording.frames(seq - n - WARM_UP, seq)][-n:]
 
     def refresh(self) -> bool:
         """Take in what was recorded since (a live file); True if there is more. The cursor stays."""

@@ -12,8 +12,9 @@ import sqlite3
 import time
 import uuid
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -78,6 +79,7 @@ class _State:
     """`readings` as they were before the open chunk: what its first frame goes on with."""
     first_table: Table | None = None
     table: Table | None = None
+    # What follows only grows and is large: shared by copies, and `Store._undo` takes back what was added.
     series: dict[tuple[str, str], int] = field(default_factory=dict)
     metrics: set[str] = field(default_factory=set)
     sets: dict[SetKey, int] = field(default_factory=dict)
@@ -93,7 +95,7 @@ class _State:
         return _State(
             self.frames[:], self.roll, self.values[:], self.readings, self.first, self.first_table,
             self.table,
-            self.series.copy(), self.metrics.copy(), self.sets.copy(),
+            self.series, self.metrics, self.sets,
             {run: batches[:] for run, batches in self.steps.items()},
             self.alerts.copy(), self.last_seq, self.clock, self.payload, self.chunks,
             self.covered_ns,
@@ -123,6 +125,8 @@ class Store:
         self._chunk_frames = chunk_frames
         self._interval_s = interval_s
         self._state = _State()
+        self._added: list[Callable[[], object]] = []
+        """What takes back each series, metric and series set that the running transaction brought."""
         self._tail = TailCoder()
         self._last_key: SetKey = ()
         self._last_set = 0
@@ -153,17 +157,25 @@ class Store:
                     self._write_frame(item.flat, item.values)
             db.execute("COMMIT")
         except BaseException:
-            self._state = saved
-            self._tail.reset()
-            self._last_key = ()
+            self._undo(saved)
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+        self._added.clear()
         st = self._state
         for values in st.values:
             st.roll.add(values)
         st.values = []
         self.saved_seq = max(self.saved_seq, st.last_seq)
+
+    def _undo(self, saved: _State) -> None:
+        """As it was before the transaction."""
+        for take_back in self._added:
+            take_back()
+        self._added.clear()
+        self._state = saved
+        self._tail.reset()
+        self._last_key = ()
 
     def _write_frame(self, flat: FlatFrame, values: Mapping[str, Value] | None) -> None:
         st = self._state
@@ -241,6 +253,7 @@ class Store:
         if known is None:
             ids = [[stream, [self._series_id(stream, name) for name in names]] for stream, names in key]
             known = st.sets[key] = len(st.sets) + 1
+            self._added.append(partial(st.sets.pop, key))
             self.db.execute("INSERT INTO series_set VALUES(?,?)", (known, seal(dump(ids).encode(), (known,))))
         return known
 
@@ -249,12 +262,14 @@ class Store:
         known = st.series.get((stream, name))
         if known is None:
             known = st.series[stream, name] = len(st.series) + 1
+            self._added.append(partial(st.series.pop, (stream, name)))
             metric_id = name.partition("{")[0]
             metric = CATALOGUE.get(metric_id)
             row: tuple[SqlValue, ...] = (known, stream, name, None if metric is None else metric_id)
             self.db.execute("INSERT INTO series VALUES(?,?,?,?,?)", (*row, row_crc(*row)))
             if metric is not None and metric_id not in st.metrics:
                 st.metrics.add(metric_id)
+                self._added.append(partial(st.metrics.discard, metric_id))
                 labels = " ".join(metric.labels)
                 row = (metric.id, metric.kind, metric.unit, labels, metric.help, metric.how, metric.rate,
                        float(metric.scale))  # fmt: skip
@@ -426,7 +441,7 @@ class Store:
                 self._meta("close_reason", reason)
                 self.db.execute("COMMIT")
             except BaseException:
-                self._state = saved
+                self._undo(saved)
                 raise
             shrink(self.db)
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

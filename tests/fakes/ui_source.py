@@ -81,6 +81,21 @@ class FakeLive:
         end = self.at
         return array("d", (50 + 45 * math.sin((end - n + i + seed) / (3 + seed % 5)) for i in range(n)))
 
+    def wide(self, key: str, n: int, k: int) -> array[float]:
+        self.calls.append(("wide", key, k))
+        return self.window(key, n)
+
+    def snapshots_at(self, wall_ns: int, n: int) -> list[Snapshot]:
+        kept, self._anchor = self._anchor, max(0, (wall_ns - START_NS) // 10**9)
+        try:
+            snap = self.snapshot()
+        finally:
+            self._anchor = kept
+        return [] if snap is None else [snap]
+
+    def events(self) -> list[Any]:
+        return []
+
     def alerts(self) -> list[Alert]:
         return self.known_alerts
 
@@ -90,7 +105,14 @@ class FakeLive:
     def start_recording(self, path: Path | None = None) -> Path:
         self.calls.append(("record", path))
         self.recorder = SimpleNamespace(
-            status=SimpleNamespace(state="ok", size_bytes=1_234_567, lost_frames=0, error=None, path=path)
+            status=SimpleNamespace(
+                state="ok",
+                size_bytes=1_234_567,
+                lost_frames=0,
+                error=None,
+                path=path,
+                bytes_per_hour=1_600_000.0,
+            )
         )
         return path or Path("somewhere.dctop")
 
@@ -123,18 +145,28 @@ class FakeReplay(FakeLive):
         self.position_ns = START_NS + 100 * 10**9
         super().__init__(gpus)
         self.marks = [
-            SimpleNamespace(t0=START_NS + s * 10**9, seq=s, kind="alert", sev="warning")
+            SimpleNamespace(
+                t0=START_NS + s * 10**9, t1=None, seq=s, kind="alert", sev="warning", rule="disk.full",
+                entity=None, title=f"disk filled at {s}",
+            )
             for s in (50, 400, 800)
-        ]
+        ]  # fmt: skip
 
     mark = None  # type: ignore[assignment]
+    live = False
+    """As of a recording that is being made; then `refresh` makes it ten seconds longer."""
+
+    def refresh(self) -> bool:
+        if self.live:
+            self.t1_ns += 10 * 10**9
+        return self.live
 
     @property
     def at(self) -> int:
-        return (self.position_ns - START_NS) // 10**9
+        return (self.position_ns - START_NS) // 10**9 if self._anchor is None else self._anchor
 
     def wall_ns(self) -> int:
-        return self.position_ns
+        return START_NS + self.at * 10**9
 
     def seek(self, wall_ns: int) -> None:
         self.position_ns = max(self.t0_ns, min(self.t1_ns, wall_ns))

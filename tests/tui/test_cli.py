@@ -183,3 +183,15 @@ def test_completion_scripts_know_every_command(shell: str, capsys: pytest.Captur
     assert all(name in out for name in TABLE)
     if shell == "bash":
         subprocess.run(["bash", "-n"], input=out, text=True, check=True)
+
+
+def test_a_moment_before_the_end_is_no_option() -> None:
+    from dctop.tui.cli import _with_moments
+
+    assert _with_moments(["a.dctop", "--at", "-5m", "--lang", "en"]) == [
+        "a.dctop",
+        "--at=-5m",
+        "--lang",
+        "en",
+    ]
+    assert _with_moments(["--at", "--lang"]) == ["--at", "--lang"]

@@ -406,6 +406,79 @@ async def test_at_the_end_play_starts_over() -> None:
         assert d.state.playing
 
 
+async def test_a_recording_that_is_being_made_is_followed_until_a_step() -> None:
+    source = FakeReplay()
+    source.live = True
+    async with driven(source) as d:
+        text = await d.press("end")
+        assert "REPLAY following" in text and d.state.following
+        before = source.t1_ns
+        await until(d, lambda: source.t1_ns > before and source.position_ns == source.t1_ns)
+        assert "REPLAY PAUSED" in await d.press("left")
+        assert not d.state.following and source.position_ns < source.t1_ns
+
+
+async def test_filter_sorting_and_panes_stay_while_time_is_travelled() -> None:
+    async with driven(FakeReplay()) as d:
+        await d.press("slash", *"root", "enter", "2", "tab", "right_square_bracket")
+        d.app.node.panes["processes"].model.set_sort("pid")
+        before = (d.state.focus, set(d.state.hidden), d.state.scale, d.visible)
+        for keys in (("home",), ("n",), ("ctrl+right",), ("b", *"-5s", "enter"), ("E", "enter"), ("end",)):
+            await d.press(*keys)
+            assert (d.state.focus, set(d.state.hidden), d.state.scale, d.visible) == before, keys
+        assert (d.processes.filter, d.processes.sort) == ("root", "pid")
+
+
+async def test_events_are_searched_and_gone_to() -> None:
+    async with driven(FakeReplay()) as d:
+        text = await d.press("E")
+        assert d.dialog == "events (3)" and "disk filled at 50" in text
+        assert "disk filled at 50" not in await d.press(*"at 800")
+        await d.press("enter")
+        assert d.dialog is None
+        assert d.source.position_ns == d.source.t0_ns + 800 * 10**9
+
+
+async def test_two_moments_are_compared() -> None:
+    async with driven(FakeReplay()) as d:
+        await d.press("C")
+        assert d.dialog == "compare this moment"
+        assert "not a moment" in await d.press("ctrl+u", *"nonsense", "enter")
+        text = await d.press("ctrl+u", *"-33s", "enter")
+        assert d.dialog is not None and "33s later" in d.dialog
+        assert "cpu.util_pct" in text
+        await d.press("escape")
+        assert d.dialog is None
+
+
+@pytest.mark.parametrize("make", [FakeLive, FakeReplay])
+async def test_graphs_of_all_panes_are_widened_together(make: Any) -> None:
+    async with driven(make()) as d:
+        assert "mean of 2s" in await d.press("right_square_bracket")
+        await d.press("right_square_bracket", "right_square_bracket")
+        assert d.state.scale == 10
+        assert {("wide", key, 10) for key in ("cpu", "memory", "network")} <= set(d.source.calls)
+        d.state.notice = None
+        assert "[10s]" in await d.press("left_square_bracket", "right_square_bracket")
+        for _ in range(4):
+            await d.press("left_square_bracket")
+        assert d.state.scale == 1
+
+
+async def test_the_oldest_moment_and_now_have_keys() -> None:
+    async with driven() as d:
+        d.source.tick(50)
+        d.state.focus = "cpu"
+        await d.press("home")
+        assert d.source.back == 50
+        await d.press("j", "ctrl+u", *"20s", "enter")
+        assert d.source.back == 30
+        await d.press("J", "ctrl+u", *"5s", "enter")
+        assert d.source.back == 35
+        await d.press("end")
+        assert d.source.back == 0
+
+
 async def test_keys_can_be_remapped() -> None:
     async with driven(remap={"app.zoom": "ctrl+t x", "process.sort": "?", "nonsense.id": "y"}) as d:
         assert "no such action: nonsense.id" in text_of(d.app)

@@ -17,7 +17,8 @@ from dctop.tui.commands import TABLE, CommandError
 
 if TYPE_CHECKING:
     from dctop.engine.live import LiveEngine
-    from dctop.engine.recording.recorder import RecorderStatus
+    from dctop.engine.recording.recorder import Recorder, RecorderStatus
+    from dctop.engine.recording.ring import FlightRecorder
 
 NAME = "record"
 HELP = TABLE[NAME]
@@ -68,8 +69,12 @@ def configure(parser: ArgumentParser) -> None:
         "--max-age",
         type=span,
         metavar="T",
-        help="older frames go (7d); 30m: a flight recorder",
+        help="older frames go (7d)",
     )
+    parser.add_argument(
+        "--ring", type=span, metavar="T",
+        help="flight recorder: keep only the last 30m, 2h ...; an alert, SIGUSR1 or the key s saves a copy",
+    )  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
 
 
@@ -109,14 +114,23 @@ def run(args: Namespace) -> int:
         while not engine.wait_ticks(1, 0.25) and not stop.event.is_set():
             pass
         path = _begin(engine, args)
-        return _watch(engine, args, stop, path)
+        recorder = engine.recorder
+        assert recorder is not None
+        console = _Console(recorder, args, stop)
+        if args.ring is not None:
+            console.flight = _flight(engine, console)
+        return console.watch(path)
     finally:
         engine.stop(stop.reason)
 
 
 def _begin(engine: LiveEngine, args: Namespace) -> Path:
     try:
-        asked = {"durability": args.durability, "max_bytes": args.max_size, "max_age_s": args.max_age}
+        asked = {
+            "durability": args.durability,
+            "max_bytes": args.max_size,
+            "max_age_s": args.ring or args.max_age,
+        }
         path = engine.start_recording(args.output, **{k: v for k, v in asked.items() if v is not None})
     except OSError as e:
         raise CommandError(
@@ -131,40 +145,86 @@ def _begin(engine: LiveEngine, args: Namespace) -> Path:
     return path
 
 
-def _watch(engine: LiveEngine, args: Namespace, stop: _Stop, path: Path) -> int:
-    """Tell how it goes until it ends; the exit code."""
-    recorder = engine.recorder
-    assert recorder is not None
-    tty = sys.stdout.isatty() and not args.quiet
-    said = ""
-    began = told = time.monotonic()
-    if not args.quiet:
-        print(f"recording to {path}" + ("" if tty else "; stop with SIGINT or SIGTERM"), flush=True)
-    while not stop.event.wait(_pause(args.duration, began, args.interval)):
-        now = time.monotonic()
-        status = recorder.status
-        if status.state in ("failed", "stopped"):
-            break
-        if args.duration is not None and now - began >= args.duration:
-            stop.reason = "duration over"
-            break
-        if status.error and status.error != said:
-            print(f"{_WIPE if tty else ''}dctop: {status.error}", file=sys.stderr, flush=True)
-        said = status.error or ""
-        if tty:
-            print(f"{_WIPE}{_line(status, now - began)}", end="", flush=True)
-        elif not args.quiet and now - told >= PLAIN_S:
-            told = now
-            print(_line(status, now - began), flush=True)
-    engine.stop_recording(stop.reason)
-    status = recorder.status
-    if tty:
-        print(_WIPE, end="")
-    if status.state == "failed":
-        raise CommandError(status.error or "recording failed", 1)
-    if not args.quiet:
-        print(f"{path}: {_line(status, time.monotonic() - began)}, {stop.reason}", flush=True)
-    return 0
+def _flight(engine: LiveEngine, console: _Console) -> FlightRecorder:
+    """Save copies at alerts and at SIGUSR1."""
+    from dctop.engine.recording.ring import FlightRecorder
+
+    flight = FlightRecorder(console.recorder, console.say)
+    engine.on_tick.append(lambda e: flight.watch(e.now.known_alerts))
+    # Not in the handler itself: it may interrupt whoever holds the lock that saving takes.
+    signal.signal(signal.SIGUSR1, lambda *_: console.wanted.append("SIGUSR1"))
+    return flight
+
+
+class _Console:
+    """Tells how it goes until it ends; keys on a terminal: s saves the ring, m marks, q stops."""
+
+    def __init__(self, recorder: Recorder, args: Namespace, stop: _Stop) -> None:
+        self.recorder = recorder
+        self.args = args
+        self.stop = stop
+        self.tty = sys.stdout.isatty() and not args.quiet
+        self.flight: FlightRecorder | None = None
+        self.wanted: list[str] = []
+        """Why copies of the ring are asked for."""
+        self._said = ""
+
+    def say(self, text: str, bad: bool = False) -> None:
+        """A line of its own; errors also when asked to be quiet."""
+        if bad:
+            print(f"{_WIPE if self.tty else ''}dctop: {text}", file=sys.stderr, flush=True)
+        elif not self.args.quiet:
+            print(f"{_WIPE if self.tty else ''}{text}", flush=True)
+
+    def watch(self, path: Path) -> int:
+        """The exit code."""
+        from dctop.tui.commands.recordkeys import Keys
+
+        began = time.monotonic()
+        how = "; stop with SIGINT or SIGTERM"
+        if self.tty and sys.stdin.isatty():
+            how = "; keys: " + ("s saves the ring, " if self.flight else "") + "m marks, q stops"
+        self.say(f"recording to {path}{how}")
+        with Keys({"s": lambda: self.wanted.append("key"), "m": self._mark, "q": self.stop.event.set}):
+            self._loop(began)
+        if self.flight is not None:
+            self.flight.finish()
+        self.recorder.stop(self.stop.reason)
+        status = self.recorder.status
+        if self.tty:
+            print(_WIPE, end="")
+        if status.state == "failed":
+            raise CommandError(status.error or "recording failed", 1)
+        self.say(f"{path}: {_line(status, time.monotonic() - began)}, {self.stop.reason}")
+        return 0
+
+    def _mark(self) -> None:
+        self.recorder.mark("")
+        self.say("marked")
+
+    def _loop(self, began: float) -> None:
+        told = began
+        duration = self.args.duration
+        while not self.stop.event.wait(min(0.5, _pause(duration, began, self.args.interval))):
+            now = time.monotonic()
+            status = self.recorder.status
+            if status.state in ("failed", "stopped"):
+                return
+            if duration is not None and now - began >= duration:
+                self.stop.reason = "duration over"
+                return
+            while self.wanted:
+                reason = self.wanted.pop(0)
+                if self.flight is not None:
+                    self.flight.save(reason)
+            if status.error and status.error != self._said:
+                self.say(status.error, bad=True)
+            self._said = status.error or ""
+            if self.tty:
+                print(f"{_WIPE}{_line(status, now - began)}", end="", flush=True)
+            elif now - told >= PLAIN_S:
+                told = now
+                self.say(_line(status, now - began))
 
 
 def _pause(duration: float | None, began: float, interval_s: float) -> float:

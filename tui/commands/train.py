@@ -6,6 +6,9 @@ import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctop.engine.training import options
@@ -31,6 +34,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--list-faults", action="store_true", help="what --fault can plant, and end")
     parser.add_argument("--headless", action="store_true", help="no dashboard: a progress bar, or lines")
     parser.add_argument("--detach", action="store_true", help="start it, print its id and end")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="record the node and the run into FILE")
     parser.add_argument("--python", metavar="PATH", help=options.PYTHON.help)
     parser.add_argument("--resume", metavar="RUN", help="go on from a checkpoint of a run (id, `last`)")
     parser.add_argument("--checkpoint", metavar="WHICH", default="last",
@@ -48,24 +52,64 @@ def run(args: Namespace) -> int:
         return 0
     if args.workload is None:
         raise CommandError(f"what to train? one of {', '.join(options.WORKLOADS)}", 2)
+    if args.record is not None:
+        _check_record(args)
     given = options.from_arguments(args)
     resume = _resumed(args.resume) if args.resume else None
     result = launcher.launch({"workload": args.workload, **given}, args.python, resume, args.checkpoint)
     if result.run_id is None:
         raise CommandError(result.error or "the run could not be started")
-    return watch(result.run_id, args.detach, args.headless)
+    return watch(result.run_id, args.detach, args.headless, args.record)
 
 
-def watch(run_id: str, detach: bool, headless: bool) -> int:
-    """A run that was just started: its id alone, the dashboard, or lines until it ends."""
+def watch(run_id: str, detach: bool, headless: bool, record: Path | None = None) -> int:
+    """A run that was just started: its id alone, the dashboard, or lines until it ends. `record`: into this file."""
     if detach:
         print(run_id)
         return 0
     if not headless and sys.stdin.isatty() and sys.stdout.isatty():
         from dctop.tui.app import run_dashboard
 
-        return run_dashboard(focus_run=run_id)
-    return Headless(run_id).follow()
+        return run_dashboard(focus_run=run_id, record=record)
+    if record is None:
+        return Headless(run_id).follow()
+    with _recording(record):
+        return Headless(run_id).follow()
+
+
+def _check_record(args: Namespace) -> None:
+    """Before anything is started: can the file be made?"""
+    path: Path = args.record
+    if args.detach:
+        raise CommandError("--detach leaves nobody to record: start `dctop record -o FILE` beside it")
+    if path.exists():
+        raise CommandError(f"{path} exists: a recording is never overwritten, choose another name")
+    if not path.absolute().parent.is_dir():
+        raise CommandError(f"{path.parent} does not exist: make it, or choose another place")
+
+
+@contextmanager
+def _recording(path: Path) -> Iterator[None]:
+    """Record beside the run; the file is closed when it ends. Trouble is a line and never the run's end."""
+    from dctop.engine.config import load
+    from dctop.engine.live import LiveEngine
+
+    config, _ = load(None)
+    engine = LiveEngine(thresholds=config.rules)
+    engine.start()
+    engine.wait_ticks(1, 5.0)
+    recorder = None
+    try:
+        engine.start_recording(path)
+        recorder = engine.recorder
+        if recorder is not None and not recorder.wait_opened(10.0):
+            print(f"dctop: not recording: {recorder.status.error}", file=sys.stderr, flush=True)
+        yield
+    finally:
+        engine.wait_ticks(2, 5.0)  # what the run wrote last is in it
+        engine.stop("run ended")
+        if recorder is not None and recorder.status.state == "stopped":
+            print(f"recorded: dctop replay {path}", file=sys.stderr, flush=True)
 
 
 def _resumed(name: str) -> str:

@@ -26,6 +26,7 @@ from dctop.tui.panes.parts import (
     pressure_item,
     state_style,
 )
+from dctop.tui.timescale import by_tick
 
 SLOPE_S = 2400.0
 """Growth is taken over 40 min, as the rule `disk-fill` does."""
@@ -225,7 +226,7 @@ class DiskPane(DataPane):
         if known is not None and 0 <= (seq - known[0]) * interval < SLOPE_EVERY_S:
             return known[1]
         ticks = max(2, int(SLOPE_S / interval))
-        values = view.source.window(key_of("fs.used_bytes", "mount", mount), ticks)
+        values = by_tick(view.source).window(key_of("fs.used_bytes", "mount", mount), ticks)
         step = max(1, ticks // 240)
         # Newest first and back again: the newest value must survive the thinning.
         thin = values[::-step][::-1]

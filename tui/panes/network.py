@@ -16,6 +16,7 @@ from dctop.tui.intents import Intent
 from dctop.tui.keys import Action
 from dctop.tui.panes.base import View
 from dctop.tui.panes.parts import DataPane, Item, instances, item, items_row, mark, message, num, outside
+from dctop.tui.timescale import by_tick
 
 SWITCH = 2.0
 """The graph follows another interface only when that one carries this many times as much: no flapping."""
@@ -96,8 +97,9 @@ class NetworkPane(DataPane):
         self._seen = view.snap
 
         def carried(link: Link) -> float:
-            values = view.source.window(link.key("rx_bytes_per_s"), AVERAGE_TICKS)
-            sent = view.source.window(link.key("tx_bytes_per_s"), AVERAGE_TICKS)
+            source = by_tick(view.source)
+            values = source.window(link.key("rx_bytes_per_s"), AVERAGE_TICKS)
+            sent = source.window(link.key("tx_bytes_per_s"), AVERAGE_TICKS)
             return sum(v for v in values if v == v) + sum(v for v in sent if v == v)
 
         # Loopback only where there is nothing else: its traffic never left the node.

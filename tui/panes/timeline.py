@@ -36,6 +36,8 @@ class TimelineState:
     """Name -> values evenly spread from t0 to t1 (any number of them), NaN = missing; names in `percent`
     are drawn on 0-100."""
     percent: frozenset[str] = frozenset(("cpu", "gpu", "mem"))
+    window_ns: int = 0
+    """How far before the cursor the graphs reach; 0: not told."""
 
 
 class TimelinePane(PaneModel):
@@ -132,7 +134,12 @@ class TimelinePane(PaneModel):
         return merge((cells[i][1], cells[i][2]) if i in cells else (" ", S.TEXT) for i in range(n))
 
     def _axis(self, g: Glyphs, n: int) -> Row:
+        s = self.state
         cells: list[Span] = [(g.line, S.BORDER)] * n
+        if s.window_ns > 0:
+            first = self._cell(max(s.t0_ns, s.cursor_ns - s.window_ns), n)
+            for i in range(first, self._cell(s.cursor_ns, n)):
+                cells[i] = (g.line, S.ACCENT)
         for a, b in self.state.gaps:
             for i in range(self._cell(min(a, b), n), self._cell(max(a, b), n) + 1):
                 cells[i] = (g.gap, S.FAINT)

@@ -21,7 +21,7 @@ class Mark:
 
 
 GLYPH = {"critical": ("■", "!", S.CRIT), "warning": ("▲", "*", S.WARN), "info": ("·", ".", S.INFO)}
-RANK = {"critical": 0, "warning": 1, "marker": 2, "checkpoint": 3, "info": 4}
+RANK = {"critical": 0, "warning": 1, "marker": 2, "note": 2, "checkpoint": 3, "info": 4}
 
 
 def clock(wall_ns: int, seconds: bool = True) -> str:

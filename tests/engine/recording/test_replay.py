@@ -277,3 +277,70 @@ def test_rates_of_processes_need_the_other_machines_ticks(tmp_path: Path) -> Non
     snap = source.snapshot()
     assert snap is not None and want and snap.process_cpu_pct == want
     source.close()
+
+
+@pytest.mark.parametrize("k", [2, 7, 20])
+def test_a_wide_window_is_the_mean_of_the_live_ticks(source: ReplaySource, live: Live, k: int) -> None:
+    source.seek_seq(401)
+    n = min(20, 240 // k)
+    out = source.wide("cpu.load1", n, k)
+    assert len(out) == n
+    ticks = live.history.window("cpu.load1", 401, N - 401)
+    for i, value in enumerate(reversed(out)):
+        b = 401 // k - i
+        found = [ticks[t - 1] for t in range(max(1, b * k), min(401, b * k + k - 1) + 1)]
+        known = [v for v in found if v == v]
+        if known:
+            assert value == pytest.approx(sum(known) / len(known)), (k, i)
+        else:
+            assert value != value
+
+
+def test_beyond_single_ticks_the_means_of_minutes_go_on(
+    source: ReplaySource, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.seek_seq(N)
+    coarse = source.wide("process.count", 7, 60)
+    monkeypatch.setattr("dctop.engine.recording.replay.MIN_WINDOW", 1000)
+    exact = source.wide("process.count", 7, 60)
+    assert [v == v for v in coarse] == [v == v for v in exact]
+    assert [v for v in coarse if v == v] == pytest.approx([v for v in exact if v == v], rel=0.05)
+
+
+def test_snapshots_of_another_moment_leave_the_cursor(source: ReplaySource, live: Live) -> None:
+    source.seek_seq(100)
+    found = source.snapshots_at(live.frames[299].wall_ns, 10)
+    assert [s.frame.seq for s in found] == list(range(291, 301))
+    assert found[-1].values == live.snaps[299].values
+    assert source.seq == 100
+
+
+@pytest.mark.parametrize("at", [50, 61, 130])
+def test_a_clock_set_back_confuses_nothing(tmp_path: Path, at: int) -> None:
+    frames = Stream(seed=3, clock_step_at=at).take(150)
+    flattener, taker, builder = Flattener(), Taker(), SnapshotBuilder()
+    store = Store(tmp_path / "a.dctop", interval_s=1.0, meta={}, durability="relaxed")
+    for frame in frames:
+        changes = taker.take([an_alert(1, frames[9].wall_ns)] if frame.seq > 10 else (), (), frame.wall_ns)
+        flat = flattener.flatten(frame, tuple(frame.processes), changes.hot)
+        values = builder.push(frame).values
+        store.write([Item(frame.wall_ns, frame.seq, flat, values, changes, frame.events)])
+    store.close("done")
+    replay = ReplaySource(tmp_path / "a.dctop")
+    seen = [replay.seq]
+    while replay.step(1):
+        seen.append(replay.seq)
+    assert seen == [f.seq for f in frames]  # in the order in which it happened, whatever the clock said
+    assert [e.kind for e in replay.events() if e.kind == "clock"] == ["clock"]
+    assert not replay.gaps()
+    r = random.Random(at)
+    for _ in range(40):
+        assert replay.seek(r.randrange(frames[0].wall_ns - 10**12, frames[0].wall_ns + 10**13))
+        assert replay.frame is not None and len(replay.wide("cpu.load1", 10, 7)) == 10
+    assert all(len(lane) == 30 for lane in replay.overview(30).values())
+    replay.seek_seq(1)
+    found = replay.next_event(1, ("alert",))
+    assert found is not None and found.seq == 11
+    replay.advance(500.0)
+    assert replay.at_end
+    replay.close()

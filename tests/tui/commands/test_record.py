@@ -76,6 +76,23 @@ def test_a_signal_closes_the_file_cleanly(
         assert any(p.cmdline and "record" in p.cmdline for p in frame.processes) or len(frame.processes) >= 20
 
 
+def test_a_signal_saves_a_copy_of_the_flight_recorder(tmp_path: Path, env: dict[str, str]) -> None:
+    path = tmp_path / "ring.dctop"
+    child = start(env, "-o", str(path), "--ring", "10m")
+    wait_for_frames(path, 2)
+    child.send_signal(signal.SIGUSR1)
+    assert child.stdout is not None
+    line = next(text for text in child.stdout if text.startswith("saved "))
+    child.send_signal(signal.SIGTERM)
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 0 and err == ""
+    (copy,) = tmp_path.glob("ring-*-SIGUSR1.dctop")
+    assert str(copy) in line and stat.S_IMODE(copy.stat().st_mode) == 0o600
+    with open_recording(copy) as saved, open_recording(path) as ring:
+        assert saved.info.closed and saved.info.close_reason == "SIGUSR1" and saved.info.frames >= 2
+        assert ring.info.close_reason == "SIGTERM"
+
+
 def test_it_ends_by_itself_and_says_nothing_when_asked(tmp_path: Path, env: dict[str, str]) -> None:
     path = tmp_path / "a.dctop"
     child = start(env, "-o", str(path), "--duration", "1.5s", "--quiet")
@@ -104,6 +121,23 @@ def test_on_a_terminal_it_shows_its_progress_on_one_line(tmp_path: Path, env: di
         assert "SIGINT" in terminal.text and terminal.text.count("0:00:0") == 1  # progress wrote over itself
     with open_recording(path) as recording:
         assert recording.info.closed
+
+
+def test_keys_on_a_terminal_mark_save_and_stop(tmp_path: Path, env: dict[str, str]) -> None:
+    path = tmp_path / "ring.dctop"
+    words = ["record", "--interval", "0.2", "-o", str(path), "--ring", "10m"]
+    with Terminal([*DCTOP, *words], env=env) as terminal:
+        terminal.wait("s saves the ring")
+        wait_for_frames(path, 2)
+        terminal.send("m")
+        terminal.wait("marked")
+        terminal.send("s")
+        terminal.wait("saved ")
+        terminal.send("q")
+        assert terminal.wait_exit() == 0
+    with open_recording(path) as ring:
+        assert [e.kind for e in ring.events("marker")] == ["marker"]
+    assert len(list(tmp_path.glob("ring-*-key.dctop"))) == 1
 
 
 def test_an_existing_file_is_refused_and_left_alone(tmp_path: Path, env: dict[str, str]) -> None:

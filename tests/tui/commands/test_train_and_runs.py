@@ -125,6 +125,34 @@ def test_bad_usage_is_one_line_and_2(words: tuple[str, ...], why: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"dctop: {why}\n")
 
 
+def test_a_run_is_recorded_beside_it(tmp_path: Path) -> None:
+    from dctop.engine.recording.reader import open_recording
+
+    data, file = str(write_idx(tmp_path / "idx")), tmp_path / "run.dctop"
+    done = dctop(
+        "train", "mnist-cnn", "--headless", "--data", data, "--epochs", "1", "--threads", "1",
+        "--record", str(file),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"recorded: dctop replay {file}" in done.stderr
+    with open_recording(file) as recording:
+        assert recording.info.closed and recording.seq_range is not None
+        (run,) = recording.runs_at_seq(recording.seq_range[1])
+        assert run.status == "finished" and len(run.columns["step"]) > 0
+
+
+def test_what_cannot_be_recorded_is_told_before_the_run_starts(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    for words, why in (
+        (("--record", str(tmp_path / "a")), "exists"),
+        (("--record", str(tmp_path / "no" / "b")), "does not exist"),
+        (("--record", str(tmp_path / "b"), "--detach"), "--detach"),
+    ):
+        done = dctop("train", "mnist-cnn", "--headless", *words)
+        assert done.returncode == 2 and why in done.stderr and done.stderr.count("\n") == 1
+    assert not paths.runs_dir().exists()
+
+
 def test_no_runs_say_how_to_begin() -> None:
     done = dctop("runs")
     assert (done.returncode, done.stdout) == (0, "") and "dctop train mnist-cnn" in done.stderr

@@ -1,0 +1,83 @@
+"""Looking back while live, beyond what is in memory: into the recording that is being made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dctop.engine import live
+from dctop.engine.live import LiveEngine
+from dctop.probes.base import Probe, Sample
+
+TICKS = 150
+
+
+class Counting(Probe):
+    """Reads the number of its reads."""
+
+    name = "memory"
+    period_s = 0.02
+    lane = "main"
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def read(self) -> Sample:
+        self.n += 1
+        return Sample("memory", time.monotonic_ns(), time.time_ns(), {"memory.free_bytes": self.n})
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveEngine]:
+    monkeypatch.setattr(live, "LOOK_BACK_TICKS", 30)
+    monkeypatch.setattr(live, "HISTORY_TICKS", 40)
+    made = LiveEngine(0.02, rules=False, runs_dir=False, probes=[Counting()])
+    yield made
+    made.stop()
+
+
+def test_older_moments_come_from_the_recording_and_equal_what_was_live(
+    engine: LiveEngine, tmp_path: Path
+) -> None:
+    seen: dict[int, object] = {}
+    engine.on_tick.append(
+        lambda e: seen.setdefault(e.tick_seq, e.now.current.values if e.now.current else None)
+    )
+    engine.start_recording(tmp_path / "a.dctop")
+    recorder = engine.recorder
+    assert recorder is not None and recorder.wait_opened(20)
+    engine.start()
+    assert engine.wait_ticks(TICKS, 60)
+    assert engine.mark("") and engine.mark("what was seen")
+    deadline = time.monotonic() + 30
+    while (recorder.saved_seq < TICKS or len(engine.events()) < 2) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for seq in (10, 60, 100):
+        engine.look_back(engine.tick_seq - seq)
+        snap = engine.snapshot()
+        assert snap is not None and seq <= snap.frame.seq <= seq + 20  # it ticks on meanwhile
+        assert snap.values == seen[snap.frame.seq]
+        assert engine.window("memory.free_bytes", 5)[-1] == snap.values["memory.free_bytes"]
+        wide = engine.wide("memory.free_bytes", 8, 4)
+        known = [v for v in wide if v == v]
+        assert known == sorted(known) and known
+    assert [(e.kind, e.title) for e in engine.events()] == [("marker", ""), ("note", "what was seen")]
+    # Wider than memory, live: what it lacks is taken from the recording.
+    assert engine.look_back(0) == 0
+    wide = engine.wide("memory.free_bytes", 12, 10)
+    assert sum(v == v for v in wide) >= 10
+    # No further back than the recording goes.
+    back = engine.look_back(1 << 40)
+    assert engine.tick_seq - back <= 2 and back > 100
+    assert engine.look_back(0) == 0
+
+
+def test_without_a_recording_memory_is_the_limit(engine: LiveEngine) -> None:
+    engine.start()
+    assert engine.wait_ticks(50, 60)
+    assert engine.look_back(1000) <= 28
+    assert len([v for v in engine.wide("memory.free_bytes", 50, 2) if v == v]) <= 21
+    assert not engine.events()
