@@ -1,4 +1,5 @@
-"""The texts' form and how an alert gets its words. One catalogue a language: texts_en.py, texts_zh.py.
+"""The texts' form and how an alert gets its words. One catalogue a language: en.py, zh.py; one file
+a rule family in each (en_memory.py ...).
 
 A text is a format string; its fields are `Details.facts` and, for remedies, what the rule computed. Both
 catalogues must have the same rules, the same keys and the same fields (a test holds them to it).
@@ -70,9 +71,9 @@ class Words:
 def catalogue(lang: str) -> Catalogue:
     """`en` or `zh` (also `zh_CN.UTF-8` and the like); anything else: English."""
     if lang.lower().startswith("zh"):
-        from dctop.engine.rules.texts_zh import CATALOGUE
+        from dctop.engine.rules.texts.zh import CATALOGUE
     else:
-        from dctop.engine.rules.texts_en import CATALOGUE
+        from dctop.engine.rules.texts.en import CATALOGUE
     return CATALOGUE
 
 

@@ -1,0 +1,76 @@
+"""English: the families' texts and the words around them. zh.py has the same keys and fields."""
+
+from __future__ import annotations
+
+from dctop.engine.rules.texts import (
+    Catalogue,
+    RuleText,
+    en_compute,
+    en_convergence,
+    en_health,
+    en_memory,
+    en_network,
+    en_storage,
+    en_utilisation,
+)
+
+FAMILIES = (
+    en_memory,
+    en_utilisation,
+    en_compute,
+    en_convergence,
+    en_health,
+    en_storage,
+    en_network,
+)
+
+# fmt: off
+NEEDS: dict[str, str] = {
+    "run": "a training run",
+    "reading": "a first reading",
+    "probe": "fresh readings of the {arg} probe",
+    "series": "the metric {arg}",
+    "field": "the field {arg} in the run log",
+    "steps": "{arg} training steps past warm-up",
+    "evals": "{arg} evaluations",
+    "classes": "the number of classes and cross-entropy as loss",
+    "history": "{arg} of readings",
+    "fault": "a mended rule: {arg}",
+}
+
+WORDS: dict[str, str] = {
+    "none": "No findings.",
+    "findings": "{n} findings",
+    "why": "why",
+    "evidence": "evidence",
+    "remedies": "what to do",
+    "ruled_out": "ruled out",
+    "cost": "cost",
+    "symptoms": "symptoms of it",
+    "step": "step {n}",
+    "times": "{n} times",
+    "still": "still open at the end",
+    "open": "open",
+    "earlier": "Before that",
+    "not_checked": "Not checked",
+    "needs": "needs {what}",
+    "threshold": "threshold",
+    "problem": "problem",
+    "severity": "severity",
+    "kind": "kind",
+    "condition": "condition",
+    "source": "source",
+    "traps": "false alarms avoided",
+    "thresholds": "thresholds in force",
+    "default": "default {value}",
+    "effect": "expected",
+    "event": "EVENT",
+    "state": "STATE",
+    "info": "note",
+    "warning": "warning",
+    "critical": "critical",
+}
+
+RULES: dict[str, RuleText] = {key: text for family in FAMILIES for key, text in family.RULES.items()}
+
+CATALOGUE = Catalogue(RULES, NEEDS, WORDS)

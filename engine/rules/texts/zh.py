@@ -1,0 +1,76 @@
+"""中文：各族规则的文字及命令所用的词。键与字段同 en.py。"""
+
+from __future__ import annotations
+
+from dctop.engine.rules.texts import (
+    Catalogue,
+    RuleText,
+    zh_compute,
+    zh_convergence,
+    zh_health,
+    zh_memory,
+    zh_network,
+    zh_storage,
+    zh_utilisation,
+)
+
+FAMILIES = (
+    zh_memory,
+    zh_utilisation,
+    zh_compute,
+    zh_convergence,
+    zh_health,
+    zh_storage,
+    zh_network,
+)
+
+# fmt: off
+NEEDS: dict[str, str] = {
+    "run": "一个训练运行",
+    "reading": "第一次读数",
+    "probe": "探针 {arg} 的新读数",
+    "series": "指标 {arg}",
+    "field": "运行日志中的字段 {arg}",
+    "steps": "预热之后的 {arg} 个训练步",
+    "evals": "{arg} 次评估",
+    "classes": "类别数，且损失为交叉熵",
+    "history": "{arg} 的读数",
+    "fault": "修好的规则：{arg}",
+}
+
+WORDS: dict[str, str] = {
+    "none": "没有发现。",
+    "findings": "{n} 项发现",
+    "why": "原因",
+    "evidence": "证据",
+    "remedies": "怎么办",
+    "ruled_out": "已排除",
+    "cost": "代价",
+    "symptoms": "它的症状",
+    "step": "第 {n} 步",
+    "times": "{n} 次",
+    "still": "结束时仍未解除",
+    "open": "未解除",
+    "earlier": "此前",
+    "not_checked": "未检查",
+    "needs": "需要 {what}",
+    "threshold": "阈值",
+    "problem": "问题",
+    "severity": "级别",
+    "kind": "种类",
+    "condition": "条件",
+    "source": "来源",
+    "traps": "避免的误报",
+    "thresholds": "生效的阈值",
+    "default": "默认 {value}",
+    "effect": "预期",
+    "event": "EVENT",
+    "state": "STATE",
+    "info": "提示",
+    "warning": "警告",
+    "critical": "严重",
+}
+
+RULES: dict[str, RuleText] = {key: text for family in FAMILIES for key, text in family.RULES.items()}
+
+CATALOGUE = Catalogue(RULES, NEEDS, WORDS)
