@@ -109,9 +109,16 @@ class RuleEngine:
         self._seq: int | None = None
         self._dirty = True
         self._muted = False
+        self._symptoms = False
+        """Some alert is a symptom: its root may end, which changes no alert of its own."""
         self._alerts: tuple[Alert, ...] = ()
         self._counts = (0, 0, 0)
         self._status: dict[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All that judge, shipped and own."""
+        return tuple(s.rule for s in self._slots.values())
 
     # -- what it says -------------------------------------------------------------------------------
 
@@ -193,11 +200,12 @@ class RuleEngine:
             self._seq = frame.seq
             w = self._window
             w.bind(source, snap)
+            w.alerts = self._alerts
             for slot in self._node:
                 self._node_rule(slot, w)
             self._judge_runs(w)
             self._forget_old()
-            if self._dirty or self._muted:
+            if self._dirty or self._muted or self._symptoms:
                 self._explain()
                 self._publish()
             self._status = self._problem_status()
@@ -394,11 +402,14 @@ class RuleEngine:
         places = {t.alert.id: t.place for t in tracks if t.alert is not None and t.place is not None}
         for track in tracks:
             assert track.alert is not None
-            track.suppress(find_root(track.alert, alerts, self._runs.keys(), places))
+            track.suppress(find_root(track.alert, alerts, self._runs.keys(), places), self._now)
 
     def _publish(self) -> None:
         alerts = [t.alert for t in self._all_tracks() if t.alert is not None]
-        self._alerts = in_order(alerts)
+        self._symptoms = any(a.open and a.suppressed_by is not None for a in alerts)
+        ordered = in_order(alerts)
+        if ordered != self._alerts:
+            self._alerts = ordered
         counts = {"critical": 0, "warning": 0, "info": 0}
         self._muted = False
         for a in alerts:

@@ -9,6 +9,7 @@ from dctop.engine.rules.base import Rule
 
 def rule_classes() -> tuple[type[Rule], ...]:
     from dctop.engine.rules import (
+        anomaly,
         compute,
         convergence,
         curves,
@@ -21,7 +22,19 @@ def rule_classes() -> tuple[type[Rule], ...]:
         throughput,
     )
 
-    modules = (deaths, memory, throughput, compute, convergence, curves, runhealth, storage, network, kernel)
+    modules = (
+        deaths,
+        memory,
+        throughput,
+        compute,
+        convergence,
+        curves,
+        runhealth,
+        storage,
+        network,
+        kernel,
+        anomaly,
+    )
     return tuple(rule for module in modules for rule in module.RULES)
 
 

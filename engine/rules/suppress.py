@@ -17,7 +17,8 @@ from dctop.engine.rules.base import NODE
 CONVERGENCE = (
     "loss-diverging", "loss-spike", "grad-exploding", "grad-vanishing", "early-divergence",
     "init-loss-mismatch", "chance-level", "plateau", "overfitting", "underfitting", "lr-too-low",
-    "lr-could-rise", "slow-convergence", "loss-oscillation", "dead-relu",
+    "lr-could-rise", "slow-convergence", "loss-oscillation", "dead-relu", "param-not-updating",
+    "amp-scale-collapse",
 )  # fmt: skip
 ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("xid", ("training-stalled", "worker-crashed", "worker-sigkilled", "oom-cuda")),
@@ -35,7 +36,7 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("fs-readonly", ("checkpoint-failed", "run-log-blocked")),
     ("fs-hung", ("training-stalled", "iowait", "psi-io")),
     ("disk-latency", ("input-bound", "psi-io", "iowait")),
-    ("disk-util", ("psi-io", "iowait")),
+    ("disk-util", ("psi-io", "iowait", "input-bound")),
     ("disk-bound", ("input-bound",)),
     ("psi-io", ("iowait", "input-bound")),
     ("host-mem-leak", ("host-mem-low", "container-mem-near-limit", "psi-memory", "swap-thrash")),
@@ -76,6 +77,8 @@ def explains(
     a run's worker: if the kernel killed the worker itself, the alert is the run's own.
     """
     if root is symptom or (root.rule == "xid" and root.severity != "critical"):
+        return False
+    if root.severity == "info" and symptom.severity != "info":  # a note must not hide an alarm
         return False
     if root.entity == symptom.entity:
         return True

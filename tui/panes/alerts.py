@@ -54,10 +54,15 @@ def under_roots(alerts: Sequence[Alert]) -> list[tuple[Alert, bool]]:
     if not symptoms:
         return [(a, False) for a in alerts]
     out: list[tuple[Alert, bool]] = []
+
+    def add(a: Alert, symptom: bool) -> None:
+        out.append((a, symptom))
+        for s in symptoms.pop(a.rule, ()):  # the symptom of a symptom stands under the same root
+            add(s, True)
+
     for a in alerts:
         if a.suppressed_by is None:
-            out.append((a, False))
-            out.extend((s, True) for s in symptoms.pop(a.rule, ()))
+            add(a, False)
     return out + [(s, False) for rest in symptoms.values() for s in rest]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dctop.engine.rules.texts import (
     Catalogue,
     RuleText,
+    en_anomaly,
     en_compute,
     en_convergence,
     en_health,
@@ -22,6 +23,7 @@ FAMILIES = (
     en_health,
     en_storage,
     en_network,
+    en_anomaly,
 )
 
 # fmt: off
@@ -34,6 +36,7 @@ NEEDS: dict[str, str] = {
     "steps": "{arg} training steps past warm-up",
     "evals": "{arg} evaluations",
     "classes": "the number of classes and cross-entropy as loss",
+    "learning": "a minute of readings to learn what is usual",
     "history": "{arg} of readings",
     "fault": "a mended rule: {arg}",
 }

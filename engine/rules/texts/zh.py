@@ -5,6 +5,7 @@ from __future__ import annotations
 from dctop.engine.rules.texts import (
     Catalogue,
     RuleText,
+    zh_anomaly,
     zh_compute,
     zh_convergence,
     zh_health,
@@ -22,6 +23,7 @@ FAMILIES = (
     zh_health,
     zh_storage,
     zh_network,
+    zh_anomaly,
 )
 
 # fmt: off
@@ -34,6 +36,7 @@ NEEDS: dict[str, str] = {
     "steps": "预热之后的 {arg} 个训练步",
     "evals": "{arg} 次评估",
     "classes": "类别数，且损失为交叉熵",
+    "learning": "一分钟的读数以学会何为平常",
     "history": "{arg} 的读数",
     "fault": "修好的规则：{arg}",
 }
