@@ -93,6 +93,7 @@ class LiveEngine:
         lang: str = "en",
         probes: Sequence[Probe] | None = None,
         soon: bool = False,
+        own_rules: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         if probes is None:
             from dctop.probes.registry import all_probes
@@ -129,7 +130,7 @@ class LiveEngine:
         if rules:
             from dctop.engine.rules.engine import RuleEngine
 
-            self._rules = RuleEngine(lang=lang, thresholds=thresholds or {})
+            self._rules = RuleEngine(lang=lang, thresholds=thresholds or {}, own=own_rules)
 
     # -- life ---------------------------------------------------------------------------------------
 

@@ -144,8 +144,10 @@ def _open_source(
         from dctop.tui.commands.rules import language
 
         words = language(lang, _setting(config, "lang"))
-        thresholds = _setting(config, "rules") or {}
-        engine = LiveEngine(interval_s=interval_s, thresholds=thresholds, lang=words, soon=True)
+        engine = LiveEngine(
+            interval_s=interval_s, thresholds=_setting(config, "rules") or {}, lang=words, soon=True,
+            own_rules=_setting(config, "own_rules"),
+        )  # fmt: skip
         recording = _setting(config, "recording")
         if recording is not None:
             r = recording

@@ -16,6 +16,7 @@ from dctop.engine.rules.alert import Severity
 
 if TYPE_CHECKING:
     from dctop.engine.rules.runwindow import RunWindow
+    from dctop.engine.rules.texts import RuleText
     from dctop.engine.rules.window import Window
 
 NODE = "node"
@@ -121,6 +122,10 @@ class Rule(ABC):
         if overrides:
             self.t.update({k: float(v) for k, v in overrides.items() if k in self.t})
         self.hold_s = self.t.get("hold_s", 0.0)
+
+    def text(self, lang: str) -> RuleText | None:
+        """Texts the rule brings itself; None: those of the catalogue."""
+        return None
 
 
 class NodeRule(Rule):

@@ -75,8 +75,8 @@ class RuleEngine:
     """Judges a `Source` tick by tick.
 
     `lang`: language of the texts (`en`, `zh`). `thresholds`: rule id -> threshold name -> value, over the
-    rules' own; names no rule knows are in `unknown_thresholds`. `tick` belongs to one thread; everything
-    else may be called from any.
+    rules' own; names no rule knows are in `unknown_thresholds`. `own`: the user's rules
+    (own.py). `tick` belongs to one thread; everything else may be called from any.
     """
 
     def __init__(
@@ -84,8 +84,10 @@ class RuleEngine:
         lang: str = "en",
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
         rules: Sequence[Rule] | None = None,
+        own: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self.lang = lang
+        self._own = own or {}
         self._thresholds = thresholds or {}
         self._given = rules
         self._lock = threading.RLock()
@@ -97,7 +99,7 @@ class RuleEngine:
             self._reset()
 
     def _reset(self) -> None:
-        rules = list(self._given) if self._given is not None else make_rules(self._thresholds)
+        rules = list(self._given) if self._given is not None else make_rules(self._thresholds, self._own)
         self.unknown_thresholds = unknown_thresholds(rules, self._thresholds)
         self._node = [_Slot(r) for r in rules if isinstance(r, NodeRule)]
         self._per_run = [_Slot(r, unknown=_NO_RUN) for r in rules if isinstance(r, RunRule)]

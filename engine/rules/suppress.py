@@ -63,6 +63,13 @@ def roots_of(symptom: str) -> tuple[str, ...]:
     return tuple(root for root, symptoms in ROOTS if any(fnmatchcase(symptom, s) for s in symptoms))
 
 
+@cache
+def symptoms_of(root: str) -> tuple[str, ...]:
+    """Patterns of the rules this one may be the cause of."""
+    found = [s for pattern, symptoms in ROOTS if fnmatchcase(root, pattern) for s in symptoms if s != root]
+    return tuple(dict.fromkeys(found))
+
+
 NEAR_NS = 300 * 10**9
 """An event elsewhere on the node explains only what began within five minutes of it."""
 

@@ -99,7 +99,10 @@ def run(args: Namespace) -> int:
     for problem in problems:
         print(f"dctop: {problem}", file=sys.stderr)
     stop = _Stop()
-    engine = LiveEngine(interval_s=args.interval, thresholds=getattr(config, "rules", None) or {})
+    engine = LiveEngine(
+        interval_s=args.interval, thresholds=getattr(config, "rules", None) or {},
+        own_rules=getattr(config, "own_rules", None),
+    )  # fmt: skip
     r = config.recording
     engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
     stop.install()
