@@ -40,6 +40,17 @@ class Energy:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """Where alerts are told (outside.py); neither: nowhere."""
+
+    command: tuple[str, ...] | None = None
+    webhook: str | None = None
+    min_severity: str = "warning"
+    per_minute: float = 6.0
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigProblem:
     """One mistake in the file. `str()` is the line to show: what and what to do."""
 
@@ -67,6 +78,7 @@ class Config:
     recording: Recording = Recording()
     training: Training = Training()
     energy: Energy = Energy()
+    alerts: Outside = Outside()
     rules: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Rule id -> threshold name -> value: the file's `[rules.ID]` tables."""
     own_rules: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -103,6 +115,22 @@ def _one_of(*words: str) -> Callable[[Setting], bool]:
 
 def _some_of(*words: str) -> Callable[[Setting], bool]:
     return lambda v: isinstance(v, tuple) and set(v) <= set(words)
+
+
+def _url(value: Setting) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else None
+        return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and (
+            parts.port is None or parts.port > 0
+        )  # fmt: skip
+    except ValueError:
+        return False
+
+
+def _command(value: Setting) -> bool:
+    return isinstance(value, tuple) and bool(value) and bool(value[0].strip())
 
 
 def _filled(value: Setting) -> bool:
@@ -142,11 +170,22 @@ SETTINGS: tuple[Spec, ...] = (
     Spec("energy.pue", "number", "from 1 to 10", "Power usage effectiveness of the site", "1.2",
          _between(1, 10)),
     Spec("energy.currency", "word", "a short text", "Currency of the price", '"EUR"', _filled),
+    Spec("alerts.command", "words", "a program and its arguments as a list",
+         "Program that gets each alert as JSON on standard input", '["/usr/local/bin/page", "--node"]',
+         _command),
+    Spec("alerts.webhook", "word", "an http:// or https:// address",
+         "Address each alert is sent to (JSON by POST)", '"https://hooks.example.org/dctop"', _url),
+    Spec("alerts.min_severity", "word", '"info", "warning" or "critical"', "Told from this severity on",
+         '"warning"', _one_of("info", "warning", "critical")),
+    Spec("alerts.per_minute", "number", "messages, from 0.1 to 60", "At most so many messages a minute each",
+         "6", _between(0.1, 60)),
+    Spec("alerts.timeout_s", "number", "seconds from 1 to 120", "How long a receiver may take", "10",
+         _between(1, 120)),
 )  # fmt: skip
 BY_KEY: Mapping[str, Spec] = {s.key: s for s in SETTINGS}
 FREE_TABLES = ("rules", "keys")
 """Tables whose keys the rules and the actions define."""
-TABLES = ("recording", "training", "energy", *FREE_TABLES)
+TABLES = ("recording", "training", "energy", "alerts", *FREE_TABLES)
 
 
 def load(path: Path | None = None) -> tuple[Config, list[ConfigProblem]]:
@@ -298,6 +337,7 @@ class _Reader:
             recording=Recording(**table("recording")),  # type: ignore[arg-type]  # _of_kind checked them
             training=Training(**table("training")),  # type: ignore[arg-type]
             energy=Energy(**table("energy")),  # type: ignore[arg-type]
+            alerts=Outside(**table("alerts")),  # type: ignore[arg-type]
             rules=self.rules,
             own_rules=self.own,
             keys=self.keys,

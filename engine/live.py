@@ -27,6 +27,8 @@ from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.probes.base import KeptFile, Probe, Sample, Value, series
 
 if TYPE_CHECKING:
+    from dctop.engine.config import Outside
+    from dctop.engine.outside import Notifier
     from dctop.engine.recording.recorder import Recorder
     from dctop.engine.rules.alert import Alert
     from dctop.engine.rules.engine import RuleEngine
@@ -111,6 +113,7 @@ class LiveEngine:
         """Where `start_recording` without a path puts its file; None: the user's state directory."""
         self.recording_options: dict[str, Any] = {}
         """Options of `Recorder` that hold where the caller names none."""
+        self.notifier: Notifier | None = None
         self.problem: str | None = None
         """One line while a part of the engine itself fails (rules, watcher)."""
         self._failed: list[str] = []
@@ -152,6 +155,8 @@ class LiveEngine:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(2.0)
+        if self.notifier is not None:
+            self.notifier.stop()
         self.stop_recording(reason)
         with self._ticked:
             self._ticked.notify_all()
@@ -200,6 +205,15 @@ class LiveEngine:
         assert self._rules is not None
         self._rules.tick(self.now)
         self.now.known_alerts = self._rules.alerts()
+        if self.notifier is not None:
+            self.notifier.put(self.now.known_alerts, time.time_ns())
+
+    def tell_outside(self, settings: Outside) -> None:
+        """The settings `alerts.*` of the configuration file: from now on alerts are told to these."""
+        if settings.command or settings.webhook:
+            from dctop.engine.outside import Notifier
+
+            self.notifier = Notifier(settings, os.uname().nodename)
 
     def _guard(self, what: str, call: Callable[[], T]) -> T | None:
         try:

@@ -152,6 +152,9 @@ def _open_source(
         if recording is not None:
             r = recording
             engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
+        outside = _setting(config, "alerts")
+        if outside is not None:
+            engine.tell_outside(outside)
         engine.start()
         return engine
     from dctop.engine.recording.reader import open_recording

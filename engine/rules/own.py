@@ -124,7 +124,7 @@ class OwnRule(NodeRule):
         run = self._env.run
         return run.id if run is not None and self.when.of_run else NODE
 
-    # -- words ----------------------------------------------------------------------------------------------
+    # -- words ----------------------------------------------------------------------------------------
 
     def _details(self, labels: Labels) -> Details:
         facts: dict[str, object] = {f"m{i}": "" for i in range(1, len(self.when.metrics) + 1)}
@@ -268,7 +268,7 @@ def shown(value: Value, m: Metric) -> str:
     return span(value) if unit == "s" else f"{num(value)} {unit}".rstrip()
 
 
-# -- from the file --------------------------------------------------------------------------------------------
+# -- from the file --------------------------------------------------------------------------------------
 
 
 def is_own(table: object) -> bool:
@@ -303,8 +303,8 @@ def build(name: str, table: Mapping[str, object]) -> OwnRule:
         hint = x.near(problem, (*PROBLEMS, *RESOURCES)) or f": one of {', '.join((*PROBLEMS, *RESOURCES))}"
         raise OwnError("problem", f'"{problem}" is no problem{hint}')
     severity = str(table.get("severity", "warning"))
-    kind = type("OwnRule", (OwnRule,), {"id": name, "problem": problem, "severities": severity[0],
-                                        "__doc__": OwnRule.__doc__})  # fmt: skip
+    own = {"id": name, "problem": problem, "severities": severity[0], "__doc__": OwnRule.__doc__}
+    kind = type("OwnRule", (OwnRule,), own)
     rule: OwnRule = kind(table)
     return rule
 

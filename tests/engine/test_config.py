@@ -46,6 +46,7 @@ def test_every_setting_is_read(file: Path) -> None:
     assert config.recording.dir == "/var/tmp/dctop"
     assert config.training.data == "/data"
     assert config.energy.price_per_kwh == 0.30
+    assert config.alerts.command == ("/usr/local/bin/page", "--node")
     assert config.rules == {"disk-fill": {"warn_pct": 30.0}}
     assert config.keys == {"process.kill": "k", "app.pause": "p"}
     assert config.path == file
@@ -76,6 +77,12 @@ def test_every_setting_is_read(file: Path) -> None:
          '3: rule mine: unknown key "severty" of a rule: did you mean severity?: the rule is left out'),
         ("[rules.disk-fill]\nwhen = 'cpu.util_pct > 3'",
          "2: disk-fill is a rule of dctop's: give yours another name"),
+        ("[alerts]\nwebhook = 'hooks.example.org'",
+         '2: alerts.webhook = "hooks.example.org" is not an http:// or https:// address: '
+         "the default is used"),
+        ("[alerts]\ncommand = 'page'",
+         '2: alerts.command = "page" is not a program and its arguments as a list: the default is used'),
+        ("[alerts]\nweb_hook = 'x'", '2: unknown key "alerts.web_hook": did you mean "alerts.webhook"?'),
         ("[keys]\nquit = 3", '2: keys.quit = 3 is not the name of a key ("f9")'),
         ("rules = { iowait = { warn_pct = 'c' } }", '1: rules.iowait.warn_pct = "c" is not a number'),
     ],

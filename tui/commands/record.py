@@ -105,6 +105,7 @@ def run(args: Namespace) -> int:
     )  # fmt: skip
     r = config.recording
     engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
+    engine.tell_outside(config.alerts)
     stop.install()
     engine.start()
     try:
