@@ -26,7 +26,7 @@ from dctop.engine.rules.base import (
     size,
     span,
 )
-from dctop.engine.rules.detector import Detector
+from dctop.engine.rules.detector import MUTE, Detector
 from dctop.engine.rules.watched import TRAINING, Hit, Watch, watches
 from dctop.engine.rules.window import ACTIVE, NS, Window, median
 
@@ -40,6 +40,8 @@ WITHIN = 5
 BURST = 32
 """Steps of a tick fed one by one; beyond, medians of so many groups."""
 SHOWN = 6
+CAUTIOUS = 5 * MUTE[0]
+"""Samples before which one series alone is no note: what is usual is hardly known."""
 
 
 class Anomaly(NodeRule):
@@ -178,7 +180,10 @@ class Anomaly(NodeRule):
         if len(fresh) >= self.t["votes"] and len({v.family for v in fresh}) >= self.t["families"]:
             return True
         alone = int(self.t["alone_s"] * NS)
-        return any(v.loud_since is not None and now - v.loud_since >= alone for v in votes)
+        return any(
+            v.loud_since is not None and now - v.loud_since >= alone and v.detector.n > CAUTIOUS
+            for v in votes
+        )
 
     def marks(self) -> dict[str, str]:
         """Series key -> kind (spike, shift, drift, stall) of those that alarm on their own just now."""
@@ -187,6 +192,10 @@ class Anomaly(NodeRule):
             for v in self._votes
             if v.hit is not None and v.hit.ratio >= 1.0 and self._tick - v.hit_at < WITHIN
         }
+
+    def watched(self) -> Mapping[str, Sequence[Watch]]:
+        """Probe -> what is watched of it now."""
+        return self._by_probe
 
     def _details(self, votes: Sequence[Watch], w: Window) -> Details:
         facts: dict[str, object] = {f"m{i}": "" for i in range(1, SHOWN + 1)}

@@ -51,6 +51,7 @@ class Finding:
     ratio: float
     """Deviation over threshold: 1 is an alarm."""
     value: float
+    """Of the stage that saw it: a mean over `samples`."""
     level: float
     """What it was before."""
     swing: float
@@ -76,7 +77,7 @@ class _Stage:
 
     __slots__ = (
         "_buffer", "_fade", "_gap", "_mute", "_peak", "_peak_at", "_peak_from", "_since", "before", "ended",
-        "level", "mean", "n", "p1", "p1_at", "p2", "ratio", "scale", "side", "threshold", "z", "z0",
+        "last", "level", "mean", "n", "p1", "p1_at", "p2", "ratio", "scale", "side", "threshold", "z", "z0",
     )  # fmt: skip
 
     def __init__(self, index: int, step: int) -> None:
@@ -84,7 +85,7 @@ class _Stage:
         self._gap, self._mute = GAP[index], MUTE[index]
         self._fade = 0.5 ** (_FADE_EVERY * step / HALF_LIFE)
         self.n = 0
-        self.level = 0.0
+        self.level = self.last = 0.0
         self.mean = 0.0
         """EW mean of the deviation."""
         self.scale = 0.0
@@ -106,6 +107,7 @@ class _Stage:
     def push(self, x: float, least: float) -> float:
         """One tick; `least`: smallest scale allowed. Returns deviation over threshold."""
         n = self.n = self.n + 1
+        self.last = x
         if n == 1:
             self.level = x
             self.scale = least
@@ -346,7 +348,7 @@ class Detector:
         ago = (stage.n - stage.p1_at) * step if stage.p1 else 0
         before = stage.p1 / stage.scale if stage.scale else 0.0
         return Finding(
-            "shift" if shifted else "spike", self.ratio, self.value, level, stage.scale, stage.z,
+            "shift" if shifted else "spike", self.ratio, stage.last, level, stage.scale, stage.z,
             stage.threshold, before, ago, step,
         )  # fmt: skip
 
