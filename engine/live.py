@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dctop.engine.outside import Notifier
     from dctop.engine.recording.recorder import Recorder
     from dctop.engine.rules.alert import Alert
+    from dctop.engine.rules.board import Standing
     from dctop.engine.rules.engine import RuleEngine
     from dctop.engine.training.runstate import RunState
     from dctop.engine.training.watcher import RunWatcher
@@ -371,6 +372,9 @@ class LiveEngine:
 
     def not_checked(self) -> Sequence[tuple[str, str]]:
         return () if self._rules is None else self._rules.not_checked()
+
+    def board(self) -> Sequence[Standing]:
+        return () if self._rules is None else self._rules.board()
 
     def problem_status(self) -> Mapping[str, str]:
         return {} if self._rules is None else self._rules.problem_status()

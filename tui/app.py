@@ -66,7 +66,7 @@ def run_dashboard(
             source = _open_source(replay, at, interval_s, config, lang)
             if record is not None and replay is None:
                 source.start_recording(record)
-            state, models = UiState(hidden=hidden), pane_models()
+            state, models = UiState(hidden=hidden), pane_models(_setting(config, "energy"))
             if replay is None and focus_run is None:
                 _first_numbers(out, source, models, state, look, theme)
             status, failure = _show(
@@ -88,14 +88,17 @@ def run_dashboard(
     return status
 
 
-def pane_models() -> list[PaneModel]:
-    """One of each pane, the dashboard's in the order of their digits first."""
+def pane_models(energy: Any = None) -> list[PaneModel]:
+    """One of each pane, the dashboard's in the order of their digits first. `energy`: what a kWh costs."""
     from dctop.tui.panes import PANES
     from dctop.tui.panes.alert_detail import AlertDetailPane
     from dctop.tui.panes.run_view import RunPane
     from dctop.tui.panes.timeline import TimelinePane
 
-    return [make() for make in (*PANES, AlertDetailPane, RunPane, TimelinePane)]
+    detail = AlertDetailPane()
+    if energy is not None:
+        detail.price_per_kwh, detail.currency = energy.price_per_kwh, energy.currency
+    return [*(make() for make in PANES), detail, RunPane(), TimelinePane()]
 
 
 def _show(

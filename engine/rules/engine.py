@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 from dctop.engine.metrics.source import Source
 from dctop.engine.rules.alert import Alert
@@ -26,6 +26,7 @@ from dctop.engine.rules.base import (
     Rule,
     RunRule,
 )
+from dctop.engine.rules.board import Standing, Status, board
 from dctop.engine.rules.registry import make_rules
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.suppress import explains, find_root
@@ -37,7 +38,6 @@ from dctop.probes.base import Sample
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Status = Literal["well", "suspect", "firing", "unknown"]
 _NO_RUN = Needs("run")
 _NOT_YET = Needs("reading")
 
@@ -143,6 +143,22 @@ class RuleEngine:
         with self._lock:
             lacking = ((s.rule.id, s.fault or s.unknown) for s in self._slots.values())
             return tuple((rule, needs(self.lang, what)) for rule, what in lacking if what is not None)
+
+    def board(self) -> tuple[Standing, ...]:
+        """The five problems and four resources, each with what is open, pending, missing."""
+        with self._lock:
+            rules = [(s.rule.id, s.rule.problem) for s in self._slots.values()]
+            pending = {i for i, s in self._slots.items() if any(t.pending for t in s.tracks.values())}
+            return board(rules, dict(self.not_checked()), self._alerts, pending)
+
+    def passing(self) -> frozenset[str]:
+        """Rules that abstain only because they have not looked long enough: a moment out of a long recording
+        tells nothing else about them."""
+        with self._lock:
+            keys = ("history", "learning", "reading")
+            return frozenset(
+                i for i, s in self._slots.items() if s.unknown is not None and s.unknown.key in keys
+            )
 
     # -- what the user says -------------------------------------------------------------------------
 
