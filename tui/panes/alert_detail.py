@@ -13,7 +13,7 @@ from dctop.tui.draw.rows import Row, S, Span, blank, fit, fit_row, width
 from dctop.tui.intents import AckAlert, CopyText, Intent, MuteAlert, Notice
 from dctop.tui.keys import Action
 from dctop.tui.panes import evidence
-from dctop.tui.panes.alerts import muted, severity_mark, symptoms_under
+from dctop.tui.panes.alerts import muted, severity_mark, symptoms_under, under_roots
 from dctop.tui.panes.base import View
 from dctop.tui.panes.parts import DataPane, fill, message, outside, text_rows
 
@@ -55,7 +55,8 @@ class AlertDetailPane(DataPane):
         for a in alerts:
             if a.id == self.alert_id:
                 return a
-        return alerts[0] if alerts and self.alert_id is None else None
+        # The first of the list: a root, not the symptom that came last.
+        return under_roots(alerts)[0][0] if alerts and self.alert_id is None else None
 
     def show(self, alert_id: int | None) -> None:
         if alert_id != self.alert_id:
@@ -74,7 +75,7 @@ class AlertDetailPane(DataPane):
         if a is None:
             gone = self.alert_id is not None
             return message(("This alert is no longer kept." if gone else "No alert to explain.",), w, h)
-        rows = self._all(view, snap, a, w)
+        rows = self._all(view, snap, a, w, h)
         self._lines, self._page = len(rows), h
         self._scroll = max(0, min(self._scroll, len(rows) - h))
         shown = rows[self._scroll : self._scroll + h]
@@ -83,7 +84,7 @@ class AlertDetailPane(DataPane):
             shown[-1] = fit_row(((fit(more, w, ">"), S.DIM),), w)
         return fill(shown, w, h)
 
-    def _all(self, view: View, snap: Snapshot, a: Alert, w: int) -> list[Row]:
+    def _all(self, view: View, snap: Snapshot, a: Alert, w: int, h: int) -> list[Row]:
         look, g = view.look, glyphs(view.look)
         sign, style = severity_mark(a, g)
         rows = text_rows(outside(a.title, look), w, S.BOLD, first=(sign + " ", style))
@@ -97,6 +98,7 @@ class AlertDetailPane(DataPane):
             rows += self._section("COST", cost, w)
         rows += self._remedies(view, a, w)
         rows += self._symptoms(view, a, w)
+        rows += self._around(view, snap, a, w, h - len(rows) - 3)
         rows.append(blank(w))
         rows += text_rows(self._history(snap, a), w, S.DIM, indent=2, first=("  ", S.DIM))
         return rows
@@ -177,6 +179,26 @@ class AlertDetailPane(DataPane):
         for s in found:
             text = f"{outside(s.title, look)} ({s.rule})"
             rows += text_rows(text, w, S.DIM, 5, (f"  {g.tree_last} ", S.DIM))
+        return rows
+
+    def _around(self, view: View, snap: Snapshot, a: Alert, w: int, room: int) -> list[Row]:
+        """Where there is room to spare: the samples around the onset, one row each."""
+        keys = list(dict.fromkeys(e.series for e in a.evidence if e.series))[: max(0, (w - HEAD) // 20)]
+        ago = round((snap.frame.wall_ns - a.opened_wall_ns) / 1e9 / view.source.interval_s)
+        if room < 8 or not keys or not 0 <= ago <= evidence.LONG_S:
+            return []
+        found = evidence.around(view.source, keys, ago, 5, min(room - 2, 16))
+        if not found:
+            return []
+        look = view.look
+        # By the series' own names: an alert may tell the free share where the series is the used one.
+        names = "".join("  " + fit(outside(k.partition("{")[0], look), 18, ">", look.ellipsis) for k in keys)
+        rows: list[Row] = [blank(w), fit_row((("AROUND".ljust(HEAD - 1), S.HEADER), (names, S.DIM)), w)]
+        for after, values in found:
+            line = "".join("  " + fit(evidence.of_series(k, v), 18, ">") for k, v in zip(keys, values))
+            when = units.clock(a.opened_wall_ns + round(after * view.source.interval_s * 1e9))
+            style = S.VALUE if after >= 0 else S.TEXT
+            rows.append(fit_row(((fit(when, HEAD - 1), S.DIM), (line, style)), w))
         return rows
 
     def _history(self, snap: Snapshot, a: Alert) -> str:

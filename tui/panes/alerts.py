@@ -207,13 +207,15 @@ class AlertsPane(DataPane):
             (sign, S.DIM if symptom else style),
             (units.duration(age, 7) + "  " + lead, S.DIM),
         ]
-        used = 10 + len(lead)
         entity = outside(a.entity, look) if a.entity != "node" else ""
+        title = outside(a.title, look)
         numbers = self._numbers(view, a) if w >= NUMBERS_W else []
         size = min(18, w // 4) if w >= 54 and (not numbers or w >= 100) else 0
-        side += sum(width(text) for text, _ in numbers) + (1 if numbers and side else 0)
-        room = w - used - (size + 1 if size else 0) - (side + 1 if side else 0)
-        head.append((fit(outside(a.title, look), max(0, room), "<", look.ellipsis), body))
+        if not size and "/" not in entity and title.startswith(entity):
+            title = title[len(entity) :].lstrip(": ") or title  # a run's long name: the diagnosis tells it
+        taken = 10 + len(lead) + sum(width(text) for text, _ in numbers)
+        room = w - taken - (size + 1 if size else 0) - (side + 1 if side else 0)
+        head.append((fit(title, max(0, room), "<", look.ellipsis), body))
         if size:
             head.append((" " + fit(entity, size, "<", look.ellipsis), S.DIM))
         head += numbers

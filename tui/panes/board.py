@@ -85,7 +85,7 @@ def blind_rows(blind: Sequence[tuple[str, str]], look: Look, w: int, room: int) 
     by_need: dict[str, list[str]] = {}
     for rule, what in blind:
         by_need.setdefault(what, []).append(rule)
-    out = [fit_row(((f"NOT CHECKED {len(blind)} rules", S.HEADER),), w)]
+    out = [fit_row(((f"NOT CHECKED {len(blind)} rule{'s' * (len(blind) > 1)}", S.HEADER),), w)]
     for what, rules in sorted(by_need.items(), key=lambda item: -len(item[1])):
         out += text_rows(f"needs {what}: {', '.join(rules)}", w, S.DIM, 4, ("  ", S.DIM))
     if len(out) > room:

@@ -30,6 +30,12 @@ def value(e: Evidence) -> str:
     return f"{text} {e.unit}".rstrip()
 
 
+def of_series(key: str, v: float) -> str:
+    """A value of a series in its own unit."""
+    metric = CATALOGUE.get(key.partition("{")[0])
+    return value(Evidence("", v if v == v else None, "" if metric is None else metric.unit))
+
+
 def leading(a: Alert) -> Evidence | None:
     """The number that stands for the alert in the list: the first with a threshold, else with a series."""
     for wanted in ("threshold", "series"):
@@ -72,6 +78,17 @@ def onset_cell(age_s: float, seconds: float, cells: int) -> int | None:
     """Where in a lane the alert began; None: before it."""
     at = int(cells * (1.0 - age_s / seconds)) if seconds > 0 else -1
     return min(cells - 1, at) if at >= 0 else None
+
+
+def around(
+    source: Source, keys: Sequence[str], ago: int, before: int, rows: int
+) -> list[tuple[int, tuple[float, ...]]]:
+    """(ticks after the onset, values) of the samples around it, oldest first; `ago`: ticks since the onset.
+    Empty where the onset lies beyond what the history keeps."""
+    n = ago + before + 1
+    columns = [source.window(key, n) for key in keys]
+    out = [(i - before, tuple(float(c[i]) for c in columns)) for i in range(min(rows, n)) if columns]
+    return out if any(v == v for _, values in out for v in values) else []
 
 
 def power_w(source: Source, seconds: float) -> float | None:

@@ -150,6 +150,17 @@ def test_lanes_share_an_axis_and_show_where_it_began() -> None:
     assert len(lane(live(), "cpu.util_pct", 60, 7)) == 7
 
 
+def test_samples_around_the_onset_fill_spare_room() -> None:
+    src = live(make_alert(opened_wall_ns=live().snapshot().frame.wall_ns - 20 * S_NS))  # type: ignore[union-attr]
+    lines = as_lines(AlertDetailPane().body(view_of(src), 100, 50))
+    at = next(i for i, line in enumerate(lines) if line.startswith("AROUND"))
+    assert "cpu.util_pct" in lines[at]
+    assert all(":" in line for line in lines[at + 1 : at + 10])
+    assert not any(
+        line.startswith("AROUND") for line in as_lines(AlertDetailPane().body(view_of(src), 100, 20))
+    )
+
+
 def test_energy_is_told_only_where_a_meter_is_read() -> None:
     src = live()
     assert energy(src, 3600, 0.3, "EUR") is None
