@@ -154,6 +154,34 @@ class RunRule(Rule):
         """The run is gone: drop what was remembered about it."""
 
 
+class BlockRule(RunRule):
+    """Looks again only after so many further steps: for windows of hundreds of steps that cost too much to go
+    through for every few."""
+
+    block: ClassVar[int] = 20
+
+    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
+        super().__init__(overrides)
+        self._last: dict[str, tuple[int, Outcome]] = {}
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.training:
+            self._last.pop(run.id, None)
+            return NOT_APPLICABLE
+        step = (run.step or 0) // self.block
+        known = self._last.get(run.id)
+        if known is None or known[0] != step or isinstance(known[1], Needs):
+            known = self._last[run.id] = (step, self.look(run))
+        return known[1]
+
+    @abstractmethod
+    def look(self, run: RunWindow) -> Outcome:
+        """Judge a run in training."""
+
+    def forget(self, run_id: str) -> None:
+        self._last.pop(run_id, None)
+
+
 # -- words for numbers: the same in every language ---------------------------------------------------------
 
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

@@ -166,7 +166,7 @@ class Track:
         ):
             self.alert = replace(
                 again, severity=SEVERITY[level], state="firing", closed_wall_ns=None, count=again.count + 1,
-                acked=False,
+                acked=False, suppressed_by=None,
             )  # fmt: skip
         else:
             self.alert = Alert(
@@ -195,9 +195,8 @@ class Track:
         """Cleared, acknowledged, or the worker was started anew."""
         assert self.alert is not None
         self.alert = replace(
-            self.alert, state="closed", closed_wall_ns=now.wall_ns, updated_wall_ns=now.wall_ns,
-            suppressed_by=None,
-        )  # fmt: skip
+            self.alert, state="closed", closed_wall_ns=now.wall_ns, updated_wall_ns=now.wall_ns
+        )
         self.closed_mono_ns = now.mono_ns
         self.event.release()
 
