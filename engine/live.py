@@ -115,6 +115,7 @@ class LiveEngine:
         self.recording_options: dict[str, Any] = {}
         """Options of `Recorder` that hold where the caller names none."""
         self.notifier: Notifier | None = None
+        self._usual: Path | None = None
         self.problem: str | None = None
         """One line while a part of the engine itself fails (rules, watcher)."""
         self._failed: list[str] = []
@@ -159,6 +160,11 @@ class LiveEngine:
         if self.notifier is not None:
             self.notifier.stop()
         self.stop_recording(reason)
+        if self._usual is not None and self._rules is not None:
+            from dctop.engine.rules import usual
+
+            path, self._usual = self._usual, None
+            usual.save(self._rules, path, time.time())
         with self._ticked:
             self._ticked.notify_all()
 
@@ -208,6 +214,15 @@ class LiveEngine:
         self.now.known_alerts = self._rules.alerts()
         if self.notifier is not None:
             self.notifier.put(self.now.known_alerts, time.time_ns())
+
+    def keep_usual(self, path: Path) -> None:
+        """What the statistical layer has learned is read from `path` now and written there at the end: a
+        restart is not a new life. Called before `start`."""
+        from dctop.engine.rules import usual
+
+        if self._rules is not None:
+            self._usual = path
+            usual.restore(self._rules, path, time.time())
 
     def tell_outside(self, settings: Outside) -> None:
         """The settings `alerts.*` of the configuration file: from now on alerts are told to these."""

@@ -143,6 +143,7 @@ def _open_source(
     replay: Path | None, at: str | None, interval_s: float, config: Any, lang: str | None
 ) -> Any:
     if replay is None:
+        from dctop.engine import paths
         from dctop.engine.live import LiveEngine
         from dctop.tui.commands.rules import language
 
@@ -155,6 +156,7 @@ def _open_source(
         if recording is not None:
             r = recording
             engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
+        engine.keep_usual(paths.state_dir() / "usual.json")
         outside = _setting(config, "alerts")
         if outside is not None:
             engine.tell_outside(outside)

@@ -76,8 +76,8 @@ class _Stage:
     """One clock: robust level and scale of a stream, and its two largest earlier peaks."""
 
     __slots__ = (
-        "_buffer", "_fade", "_gap", "_mute", "_peak", "_peak_at", "_peak_from", "_since", "before", "ended",
-        "last", "level", "mean", "n", "p1", "p1_at", "p2", "ratio", "scale", "side", "threshold", "z", "z0",
+        "_buffer", "_fade", "_gap", "_mute", "_peak", "_peak_at", "_peak_from", "_since", "anew", "before",
+        "ended", "last", "level", "mean", "n", "p1", "p1_at", "p2", "ratio", "scale", "side", "threshold", "z", "z0",
     )  # fmt: skip
 
     def __init__(self, index: int, step: int) -> None:
@@ -85,6 +85,8 @@ class _Stage:
         self._gap, self._mute = GAP[index], MUTE[index]
         self._fade = 0.5 ** (_FADE_EVERY * step / HALF_LIFE)
         self.n = 0
+        self.anew = False
+        """Restored: what it swung by is known, where it stands now is not."""
         self.level = self.last = 0.0
         self.mean = 0.0
         """EW mean of the deviation."""
@@ -108,9 +110,10 @@ class _Stage:
         """One tick; `least`: smallest scale allowed. Returns deviation over threshold."""
         n = self.n = self.n + 1
         self.last = x
-        if n == 1:
+        if n == 1 or self.anew:
+            self.anew = False
             self.level = x
-            self.scale = least
+            self.scale = max(least, 1.25 * self.mean)
             return 0.0
         level = self.level
         d = x - level
@@ -370,6 +373,7 @@ class Detector:
         for i, stage in enumerate((self._s0, self._s1, self._s2)):
             for name, v in zip(_Stage.STATE, numbers[i * names : (i + 1) * names], strict=True):
                 setattr(stage, name, int(v) if name in whole else float(v))
+            stage.anew = True
         n, self._changes, self._longest, self._drift_before = (
             int(numbers[-4]), int(numbers[-3]), int(numbers[-2]), float(numbers[-1]),
         )  # fmt: skip

@@ -92,6 +92,7 @@ class _Stop:
 
 
 def run(args: Namespace) -> int:
+    from dctop.engine import paths
     from dctop.engine.config import load
     from dctop.engine.live import LiveEngine
 
@@ -106,6 +107,7 @@ def run(args: Namespace) -> int:
     r = config.recording
     engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
     engine.tell_outside(config.alerts)
+    engine.keep_usual(paths.state_dir() / "usual.json")
     stop.install()
     engine.start()
     try:
