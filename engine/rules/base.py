@@ -38,6 +38,14 @@ class Ev(NamedTuple):
     series: str | None = None
 
 
+class Prediction(NamedTuple):
+    """What the first remedy promises of the run that follows: the median of a field of its steps, or
+    `survives`, past the step `value`."""
+
+    field: str
+    value: float
+
+
 @dataclass(slots=True)
 class Details:
     """Everything an alert says, before it has a language: the texts' fields and numbers."""
@@ -52,6 +60,8 @@ class Details:
     cost: str | None = None
     variant: str | None = None
     """Which of the rule's other titles and reasons to use, where it has any of that name."""
+    predicts: Prediction | None = None
+    """For the verdict once it was applied."""
 
 
 class Needs(NamedTuple):

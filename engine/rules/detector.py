@@ -76,8 +76,9 @@ class _Stage:
     """One clock: robust level and scale of a stream, and its two largest earlier peaks."""
 
     __slots__ = (
-        "_buffer", "_fade", "_gap", "_mute", "_peak", "_peak_at", "_peak_from", "_since", "anew", "before",
-        "ended", "last", "level", "mean", "n", "p1", "p1_at", "p2", "ratio", "scale", "side", "threshold", "z", "z0",
+        "_buffer", "_fade", "_gap", "_mute", "_peak", "_peak_at", "_peak_from", "_since", "anew",
+        "before", "ended", "last", "level", "mean", "n", "p1", "p1_at", "p2", "ratio", "scale", "side",
+        "threshold", "z", "z0",
     )  # fmt: skip
 
     def __init__(self, index: int, step: int) -> None:

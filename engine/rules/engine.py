@@ -32,6 +32,7 @@ from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.suppress import explains, find_root
 from dctop.engine.rules.texts import needs
 from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
+from dctop.engine.rules.verdict import verdict
 from dctop.engine.rules.window import ACTIVE, Window
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
@@ -337,6 +338,8 @@ class RuleEngine:
             slot.unknown = self._run_unknown(slot.rule.id, active)
         if any(s.tracks for s in self._slots.values()):
             self._restarted(current)
+            if len(current) > 1:
+                self._verdicts(current)
 
     def _run_rules(self, known: _Run, run: RunState, changed: bool, live: bool) -> None:
         for slot in self._per_run:
@@ -398,6 +401,21 @@ class RuleEngine:
             old = self._runs[track.entity].window.run
             if any(_replaces(new, old) for new in runs):
                 track.close(self._now)
+                self._dirty = True
+
+    def _verdicts(self, runs: Sequence[RunState]) -> None:
+        """What came of a remedy, told by the run that followed."""
+        for track in self._all_tracks():
+            alert, known = track.alert, self._runs.get(track.entity)
+            if alert is None or alert.verdict is not None or track.predicts is None or known is None:
+                continue
+            after = [r for r in runs if _replaces(r, known.window.run)]
+            first = min(after, key=lambda r: r.started_wall_ns, default=None)
+            if first is None or first.id not in self._runs:
+                continue
+            said = verdict(self.lang, track.predicts, known.window, self._runs[first.id].window)
+            if said is not None:
+                track.alert = replace(alert, verdict=said, updated_wall_ns=self._now.wall_ns)
                 self._dirty = True
 
     # -- the list -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from dctop.engine.rules.base import (
     Needs,
     Occurrence,
     Outcome,
+    Prediction,
     Reading,
     Rule,
     RunRule,
@@ -207,7 +208,8 @@ class DiskBound(RunRule):
         facts = {"run": run.id, "share": num(100 * data / step), "disk": disk, "psi": num(psi),
                  "available": size(w.num("memory.available_bytes")), "read": size(w.num(read)),
                  "before": num(step * 1000), "after": num((step - data) * 1000)}  # fmt: skip
-        return Details(evidence, facts, ["cache", "local", "shard"])
+        predicts = Prediction("step_s", step - data)
+        return Details(evidence, facts, ["cache", "local", "shard"], predicts=predicts)
 
 
 RULES: tuple[type[Rule], ...] = (LoaderHang, BadSample, StepJitter, DiskBound)

@@ -38,5 +38,5 @@ def document(a: Alert) -> Json:
             {"text": r.text, "quantity": r.quantity, "effect": r.effect, "command": r.command}
             for r in a.remedies
         ],
-        "suppressed_by": a.suppressed_by,
+        "suppressed_by": a.suppressed_by, "verdict": a.verdict,
     }  # fmt: skip

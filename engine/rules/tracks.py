@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
 from dctop.engine.rules.alert import RANK, Alert, State
-from dctop.engine.rules.base import INFO, SEVERITY, Details, Occurrence, Reading, Rule
+from dctop.engine.rules.base import INFO, SEVERITY, Details, Occurrence, Prediction, Reading, Rule
 from dctop.engine.rules.machine import Change, EventMachine, S, StateMachine, same_incident
 from dctop.engine.rules.texts import words
 
@@ -44,6 +44,8 @@ class Track:
     _history: bool = False
     """The alert tells of something before the start."""
     _renewed_ns: int = 0
+    predicts: Prediction | None = None
+    """What its first remedy promised last."""
     _root_ns: int = 0
     """When a root last explained it."""
 
@@ -186,6 +188,7 @@ class Track:
         place = d.facts.get("mount")
         self.place = place if isinstance(place, str) else None
         self._renewed_ns = now.mono_ns
+        self.predicts = d.predicts
         self.alert = replace(
             self.alert, title=w.title, why=w.why, evidence=w.evidence, remedies=w.remedies,
             ruled_out=w.ruled_out, cost=w.cost, updated_wall_ns=now.wall_ns,

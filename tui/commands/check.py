@@ -225,6 +225,8 @@ def _alert(a: Alert, symptoms: Sequence[Alert], w: Mapping[str, str]) -> list[st
         lines.append(f"    {n}. " + "; ".join(x for x in (r.text, *more) if x))
         if r.command:
             lines.append(f"       $ {r.command}")
+    if a.verdict:
+        lines.append(f"  {w['verdict']}: {a.verdict}")
     if symptoms:
         lines.append(f"  {w['symptoms']}: " + ", ".join(f"{s.rule} {s.entity}" for s in symptoms))
     return lines

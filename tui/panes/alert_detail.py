@@ -97,6 +97,8 @@ class AlertDetailPane(DataPane):
         if cost:
             rows += self._section("COST", cost, w)
         rows += self._remedies(view, a, w)
+        if a.verdict:
+            rows += self._section("VERDICT", outside(a.verdict, look), w)
         rows += self._symptoms(view, a, w)
         rows += self._around(view, snap, a, w, h - len(rows) - 3)
         rows.append(blank(w))
@@ -258,4 +260,6 @@ def as_text(a: Alert) -> str:
     for i, r in enumerate(a.remedies, 1):
         extra = "; ".join(x for x in (r.quantity, r.effect, r.command) if x)
         lines.append(f"do {i}: {r.text}" + (f" ({extra})" if extra else ""))
+    if a.verdict:
+        lines.append(f"verdict: {a.verdict}")
     return "\n".join(lines)
