@@ -391,6 +391,9 @@ class LiveEngine:
     def board(self) -> Sequence[Standing]:
         return () if self._rules is None else self._rules.board()
 
+    def marks(self) -> Mapping[str, str]:
+        return {} if self._rules is None else self._rules.marks()
+
     def problem_status(self) -> Mapping[str, str]:
         return {} if self._rules is None else self._rules.problem_status()
 

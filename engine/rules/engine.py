@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 
 from dctop.engine.metrics.source import Source
 from dctop.engine.rules.alert import Alert
+from dctop.engine.rules.anomaly import Anomaly
 from dctop.engine.rules.base import (
     PROBLEMS,
     RESOURCES,
@@ -151,6 +152,12 @@ class RuleEngine:
             rules = [(s.rule.id, s.rule.problem) for s in self._slots.values()]
             pending = {i for i, s in self._slots.items() if any(t.pending for t in s.tracks.values())}
             return board(rules, dict(self.not_checked()), self._alerts, pending)
+
+    def marks(self) -> dict[str, str]:
+        """Series key -> spike, shift, drift or stall, of what is unusual just now; one alone is no alert."""
+        with self._lock:
+            rule = next((s.rule for s in self._node if isinstance(s.rule, Anomaly)), None)
+            return {} if rule is None else rule.marks()
 
     def passing(self) -> frozenset[str]:
         """Rules that abstain only because they have not looked long enough: a moment out of a long recording

@@ -128,8 +128,9 @@ class AlertsPane(DataPane):
         if w >= 30 and alerts:
             left.append((f" {len(open_)} open, {len(alerts) - len(open_)} more", S.DIM))
         g = glyphs(view.look)
-        critical = sum(a.severity == "critical" for a in open_)
-        warning = sum(a.severity == "warning" for a in open_)
+        now = view.snap.frame.wall_ns if view.snap is not None else 0
+        loud = [a.severity for a in open_ if not muted(a, now)]
+        critical, warning = loud.count("critical"), loud.count("warning")
         if not critical and not warning:
             return left, ((f"{g.closed} none open" if not open_ else f"{g.info} {len(open_)}", S.GOOD),)
         right: list[Span] = []
@@ -165,9 +166,11 @@ class AlertsPane(DataPane):
             if at is not None and a.id == self.selected:
                 row = (("".join(t for t, _ in row), chosen),)
             rows.append(row)
+        if self._head:
+            unusual = board.mark_rows(view.source, view.look, w, room - len(rows) - 1)
+            rows += [fit_row((), w), *unusual] if unusual else []
         below = board.blind_rows(blind, view.look, w, room - len(rows) - 1)
-        if below:
-            rows += [fit_row((), w), *below]
+        rows += [fit_row((), w), *below] if below else []
         if strip:
             rows += [fit_row((), w)] * (room - len(rows))
             rows += self._day(view, [a for a, _ in listed], now, w)
@@ -212,7 +215,7 @@ class AlertsPane(DataPane):
         numbers = self._numbers(view, a) if w >= NUMBERS_W else []
         size = min(18, w // 4) if w >= 54 and (not numbers or w >= 100) else 0
         if not size and "/" not in entity and title.startswith(entity):
-            title = title[len(entity) :].lstrip(": ") or title  # a run's long name: the diagnosis tells it
+            title = title[len(entity) :].lstrip(":： ") or title  # a run's long name: the diagnosis tells it
         taken = 10 + len(lead) + sum(width(text) for text, _ in numbers)
         room = w - taken - (size + 1 if size else 0) - (side + 1 if side else 0)
         head.append((fit(title, max(0, room), "<", look.ellipsis), body))

@@ -10,7 +10,7 @@ from dctop.engine.rules.base import PROBLEMS
 from dctop.tui.draw.glyphs import Glyphs, glyphs
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
-from dctop.tui.panes.parts import text_rows
+from dctop.tui.panes.parts import outside, text_rows
 
 if TYPE_CHECKING:
     from dctop.engine.metrics.source import Source
@@ -50,7 +50,7 @@ def said(s: Standing) -> str:
     needs = f"needs {s.needs[0][0]}" if s.needs else ""
     if s.status == "unknown":
         return needs
-    return f"{s.judged} of {s.rules} rules, {needs}" if needs else f"{s.rules} rules"
+    return f"{s.judged}/{s.rules} rules, {needs}" if needs else f"{s.rules} rules"
 
 
 def rows(standings: Sequence[Standing], look: Look, w: int, long: bool) -> list[Row]:
@@ -76,6 +76,17 @@ def _line(standings: Sequence[Standing], g: Glyphs, w: int) -> Row:
         quiet = S.TEXT if s.status == "firing" else S.DIM
         spans += [(sign, style), (f" {NAMES[s.problem][1]}  ", quiet)]
     return fit_row(spans, w)
+
+
+def mark_rows(source: Source, look: Look, w: int, room: int) -> list[Row]:
+    """Series that are unusual just now, each alone and so no alert; a recording does not know them."""
+    marks = getattr(source, "marks", None)
+    found = marks() if marks is not None else {}
+    if not found or room < 2:
+        return []
+    text = ", ".join(f"{kind} of {key}" for key, kind in found.items())
+    rows = text_rows(outside(text, look), w, S.DIM, 2, ("  ", S.DIM))
+    return [fit_row((("UNUSUAL NOW", S.HEADER),), w), *rows][:room]
 
 
 def blind_rows(blind: Sequence[tuple[str, str]], look: Look, w: int, room: int) -> list[Row]:

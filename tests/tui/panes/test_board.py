@@ -76,6 +76,17 @@ def test_a_line_each_where_there_is_room() -> None:
     assert "NOT CHECKED 3 rules" in text and "needs a training run: loss-spike, oom-cuda" in text
 
 
+def test_what_is_unusual_alone_is_a_mark_and_no_alert() -> None:
+    src = some()
+    src.marks = lambda: {"disk.write_bytes_per_s{disk=vda}": "spike"}  # type: ignore[attr-defined]
+    pane = AlertsPane()
+    pane.whole = True
+    lines = as_lines(pane.body(view_of(src), 60, 36))
+    at = next(i for i, line in enumerate(lines) if line.startswith("UNUSUAL NOW"))
+    assert lines[at + 1].startswith("  spike of disk.write_bytes_per_s{disk=vda}")
+    assert any(line.startswith("NOT CHECKED") for line in lines[at:])
+
+
 def test_two_lines_on_a_small_screen() -> None:
     pane = AlertsPane()
     pane.whole = True
