@@ -40,6 +40,17 @@ class Energy:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """Where alerts are told (outside.py); neither: nowhere."""
+
+    command: tuple[str, ...] | None = None
+    webhook: str | None = None
+    min_severity: str = "warning"
+    per_minute: float = 6.0
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigProblem:
     """One mistake in the file. `str()` is the line to show: what and what to do."""
 
@@ -67,8 +78,11 @@ class Config:
     recording: Recording = Recording()
     training: Training = Training()
     energy: Energy = Energy()
+    alerts: Outside = Outside()
     rules: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Rule id -> threshold name -> value: the file's `[rules.ID]` tables."""
+    own_rules: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Name -> table of each rule of the user's: the `[rules.NAME]` tables with `when`. All can be built."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Action id -> Textual key name."""
     path: Path | None = None
@@ -101,6 +115,22 @@ def _one_of(*words: str) -> Callable[[Setting], bool]:
 
 def _some_of(*words: str) -> Callable[[Setting], bool]:
     return lambda v: isinstance(v, tuple) and set(v) <= set(words)
+
+
+def _url(value: Setting) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else None
+        return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and (
+            parts.port is None or parts.port > 0
+        )  # fmt: skip
+    except ValueError:
+        return False
+
+
+def _command(value: Setting) -> bool:
+    return isinstance(value, tuple) and bool(value) and bool(value[0].strip())
 
 
 def _filled(value: Setting) -> bool:
@@ -140,11 +170,22 @@ SETTINGS: tuple[Spec, ...] = (
     Spec("energy.pue", "number", "from 1 to 10", "Power usage effectiveness of the site", "1.2",
          _between(1, 10)),
     Spec("energy.currency", "word", "a short text", "Currency of the price", '"EUR"', _filled),
+    Spec("alerts.command", "words", "a program and its arguments as a list",
+         "Program that gets each alert as JSON on standard input", '["/usr/local/bin/page", "--node"]',
+         _command),
+    Spec("alerts.webhook", "word", "an http:// or https:// address",
+         "Address each alert is sent to (JSON by POST)", '"https://hooks.example.org/dctop"', _url),
+    Spec("alerts.min_severity", "word", '"info", "warning" or "critical"', "Told from this severity on",
+         '"warning"', _one_of("info", "warning", "critical")),
+    Spec("alerts.per_minute", "number", "messages, from 0.1 to 60", "At most so many messages a minute each",
+         "6", _between(0.1, 60)),
+    Spec("alerts.timeout_s", "number", "seconds from 1 to 120", "How long a receiver may take", "10",
+         _between(1, 120)),
 )  # fmt: skip
 BY_KEY: Mapping[str, Spec] = {s.key: s for s in SETTINGS}
 FREE_TABLES = ("rules", "keys")
 """Tables whose keys the rules and the actions define."""
-TABLES = ("recording", "training", "energy", *FREE_TABLES)
+TABLES = ("recording", "training", "energy", "alerts", *FREE_TABLES)
 
 
 def load(path: Path | None = None) -> tuple[Config, list[ConfigProblem]]:
@@ -201,6 +242,7 @@ class _Reader:
         self.problems: list[ConfigProblem] = []
         self.values: dict[str, Setting] = {}
         self.rules: dict[str, dict[str, float]] = {}
+        self.own: dict[str, Mapping[str, object]] = {}
         self.keys: dict[str, str] = {}
 
     def read(self, tree: Mapping[str, object]) -> tuple[Config, list[ConfigProblem]]:
@@ -235,14 +277,43 @@ class _Reader:
         self.values[key] = clean
 
     def _rules(self, tree: Mapping[str, object]) -> None:
-        for key, value in _leaves(tree):
+        """Thresholds of shipped rules, and rules of the user's."""
+        from dctop.engine.rules.own import is_own
+        from dctop.engine.rules.registry import rule_classes
+
+        known = {rule.id: rule.thresholds for rule in rule_classes()}
+        for name, table in tree.items():
+            if is_own(table) and isinstance(table, dict):
+                self._own(name, table, known)
+        for key, value in _leaves({k: v for k, v in tree.items() if not is_own(v)}):
             rule, _, threshold = key.rpartition(".")
             if not rule:
                 self._bad(f"rules.{key}", f'rules.{key} names no threshold: write [rules."{key}"]')
-            elif isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+            elif rule not in known:
+                near = _near(rule, known) or ": `dctop rules` lists them; a rule of your own needs when = ..."
+                self._bad(f"rules.{key}", f"no rule {rule}{near}")
+            elif threshold not in known[rule]:
+                have = ", ".join(known[rule]) or "none"
+                near = _near(threshold, known[rule]) or f": it has {have}"
+                self._bad(f"rules.{key}", f"{rule} has no threshold {threshold}{near}")
+            elif isinstance(value, bool) or not isinstance(value, (int, float)) or value - value != 0:
                 self._bad(f"rules.{key}", f"rules.{key} = {_shown(value)} is not a number")
             else:
                 self.rules.setdefault(rule, {})[threshold] = float(value)
+
+    def _own(self, name: str, table: Mapping[str, object], known: Mapping[str, object]) -> None:
+        from dctop.engine.rules.own import OwnError, build
+
+        at = f"rules.{name}"
+        if name in known:
+            self._bad(f"{at}.when", f"{name} is a rule of dctop's: give yours another name")
+            return
+        try:
+            build(name, table)
+        except OwnError as e:
+            self._bad(f"{at}.{e.key}" if e.key else at, f"rule {name}: {e}: the rule is left out")
+        else:
+            self.own[name] = dict(table)
 
     def _keys(self, tree: Mapping[str, object]) -> None:
         for action, value in _leaves(tree):
@@ -266,7 +337,9 @@ class _Reader:
             recording=Recording(**table("recording")),  # type: ignore[arg-type]  # _of_kind checked them
             training=Training(**table("training")),  # type: ignore[arg-type]
             energy=Energy(**table("energy")),  # type: ignore[arg-type]
+            alerts=Outside(**table("alerts")),  # type: ignore[arg-type]
             rules=self.rules,
+            own_rules=self.own,
             keys=self.keys,
             path=self.path,
             problems=tuple(self.problems),
@@ -309,6 +382,11 @@ def _shown(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def _near(word: str, known: Mapping[str, object]) -> str:
+    found = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return f': did you mean "{found[0]}"?' if found else ""
+
+
 def suggest(word: str, known: tuple[str, ...] | list[str]) -> str:
     """`: did you mean "theme"?`, or what to do where nothing is near."""
     # Without their table too: `price_per_kwh` at the top is energy.price_per_kwh.
@@ -341,8 +419,12 @@ def template() -> str:
             out += ["", f"[{table}]"]
         out += [f"# {spec.help} ({spec.wanted}).", f"# {key} = {spec.example}"]
     out += [
-        "", "# Thresholds of rules: a table a rule, `dctop rules` lists them.", "# [rules.ID]",
-        "# threshold = 90", "",
+        "", "# Thresholds of rules: a table a rule, `dctop rules` lists them.", "# [rules.disk-fill]",
+        "# warn_pct = 15", "",
+        "# Rules of your own over the metrics of docs/METRICS.md: docs/OWN_RULES.md.",
+        "# [rules.gpu-idle-in-training]",
+        "# when = 'gpu.util_pct < 30 for 60s while train.mode == \"train\"'",
+        '# severity = "warning"', '# message = "GPU {gpu} does only {value} while training"', "",
         "# Keys: an action's id (help shows it), a key's name.", "[keys]", '# "process.kill" = "f9"', "",
     ]  # fmt: skip
     return "\n".join(out)

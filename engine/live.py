@@ -32,9 +32,12 @@ from dctop.probes.base import KeptFile, KernelEvent, Probe, Sample, Value, serie
 
 if TYPE_CHECKING:
     from dctop.engine.recording.facts import RecEvent
+    from dctop.engine.config import Outside
+    from dctop.engine.outside import Notifier
     from dctop.engine.recording.recorder import Recorder
     from dctop.engine.recording.replay import ReplaySource
     from dctop.engine.rules.alert import Alert
+    from dctop.engine.rules.board import Standing
     from dctop.engine.rules.engine import RuleEngine
     from dctop.engine.training.runstate import RunState
     from dctop.engine.training.watcher import RunWatcher
@@ -99,6 +102,7 @@ class LiveEngine:
         lang: str = "en",
         probes: Sequence[Probe] | None = None,
         soon: bool = False,
+        own_rules: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         if probes is None:
             from dctop.probes.registry import all_probes
@@ -116,6 +120,8 @@ class LiveEngine:
         """Where `start_recording` without a path puts its file; None: the user's state directory."""
         self.recording_options: dict[str, Any] = {}
         """Options of `Recorder` that hold where the caller names none."""
+        self.notifier: Notifier | None = None
+        self._usual: Path | None = None
         self.problem: str | None = None
         """One line while a part of the engine itself fails (rules, watcher)."""
         self._failed: list[str] = []
@@ -138,7 +144,7 @@ class LiveEngine:
         if rules:
             from dctop.engine.rules.engine import RuleEngine
 
-            self._rules = RuleEngine(lang=lang, thresholds=thresholds or {})
+            self._rules = RuleEngine(lang=lang, thresholds=thresholds or {}, own=own_rules)
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -160,8 +166,15 @@ class LiveEngine:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(2.0)
+        if self.notifier is not None:
+            self.notifier.stop()
         self.stop_recording(reason)
         self._past.close()
+        if self._usual is not None and self._rules is not None:
+            from dctop.engine.rules import usual
+
+            path, self._usual = self._usual, None
+            usual.save(self._rules, path, time.time())
         with self._ticked:
             self._ticked.notify_all()
 
@@ -214,6 +227,24 @@ class LiveEngine:
         assert self._rules is not None
         self._rules.tick(self.now)
         self.now.known_alerts = self._rules.alerts()
+        if self.notifier is not None:
+            self.notifier.put(self.now.known_alerts, time.time_ns())
+
+    def keep_usual(self, path: Path) -> None:
+        """What the statistical layer has learned is read from `path` now and written there at the end: a
+        restart is not a new life. Called before `start`."""
+        from dctop.engine.rules import usual
+
+        if self._rules is not None:
+            self._usual = path
+            usual.restore(self._rules, path, time.time())
+
+    def tell_outside(self, settings: Outside) -> None:
+        """The settings `alerts.*` of the configuration file: from now on alerts are told to these."""
+        if settings.command or settings.webhook:
+            from dctop.engine.outside import Notifier
+
+            self.notifier = Notifier(settings, os.uname().nodename)
 
     def _guard(self, what: str, call: Callable[[], T]) -> T | None:
         try:
@@ -437,6 +468,12 @@ class LiveEngine:
 
     def not_checked(self) -> Sequence[tuple[str, str]]:
         return () if self._rules is None else self._rules.not_checked()
+
+    def board(self) -> Sequence[Standing]:
+        return () if self._rules is None else self._rules.board()
+
+    def marks(self) -> Mapping[str, str]:
+        return {} if self._rules is None else self._rules.marks()
 
     def problem_status(self) -> Mapping[str, str]:
         return {} if self._rules is None else self._rules.problem_status()

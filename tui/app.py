@@ -66,7 +66,7 @@ def run_dashboard(
             source = _open_source(replay, at, interval_s, config, lang)
             if record is not None and replay is None:
                 source.start_recording(record)
-            state, models = UiState(hidden=hidden), pane_models(config)
+            state, models = UiState(hidden=hidden), pane_models(_setting(config, "energy"))
             if replay is not None and at is None and source.live:
                 state.following = source.seek(source.t1_ns)
             if replay is None and focus_run is None:
@@ -90,18 +90,19 @@ def run_dashboard(
     return status
 
 
-def pane_models(config: Any = None) -> list[PaneModel]:
-    """One of each pane, the dashboard's in the order of their digits first. `config`: as `run_dashboard`."""
+def pane_models(energy: Any = None) -> list[PaneModel]:
+    """One of each pane, the dashboard's in the order of their digits first. `energy`: what a kWh costs."""
     from dctop.tui.panes import PANES
     from dctop.tui.panes.alert_detail import AlertDetailPane
     from dctop.tui.panes.gpu_view import gpu_panes
     from dctop.tui.panes.run_view import RunPane
     from dctop.tui.panes.timeline import TimelinePane
 
-    energy = _setting(config, "energy")
-    run = RunPane()
-    run.energy = energy or run.energy
-    models = [*(make() for make in PANES), AlertDetailPane(), run, TimelinePane()]
+    detail, run = AlertDetailPane(), RunPane()
+    if energy is not None:
+        detail.price_per_kwh, detail.currency = energy.price_per_kwh, energy.currency
+        run.energy = energy
+    models = [*(make() for make in PANES), detail, run, TimelinePane()]
     return models + gpu_panes(models, energy)
 
 
@@ -147,16 +148,23 @@ def _open_source(
     replay: Path | None, at: str | None, interval_s: float, config: Any, lang: str | None
 ) -> Any:
     if replay is None:
+        from dctop.engine import paths
         from dctop.engine.live import LiveEngine
         from dctop.tui.commands.rules import language
 
         words = language(lang, _setting(config, "lang"))
-        thresholds = _setting(config, "rules") or {}
-        engine = LiveEngine(interval_s=interval_s, thresholds=thresholds, lang=words, soon=True)
+        engine = LiveEngine(
+            interval_s=interval_s, thresholds=_setting(config, "rules") or {}, lang=words, soon=True,
+            own_rules=_setting(config, "own_rules"),
+        )  # fmt: skip
         recording = _setting(config, "recording")
         if recording is not None:
             r = recording
             engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
+        engine.keep_usual(paths.state_dir() / "usual.json")
+        outside = _setting(config, "alerts")
+        if outside is not None:
+            engine.tell_outside(outside)
         engine.start()
         return engine
     from dctop.engine.recording.reader import open_recording

@@ -250,6 +250,7 @@ class NodeScreen(FastScreen):
         lists, detail = self._model("alerts"), self._model("alert-detail")
         if not isinstance(lists, AlertsPane):
             return
+        lists.whole = self.state.view == "alerts"
         if isinstance(detail, AlertDetailPane):
             detail.show(lists.selected)
         source = self.source

@@ -61,6 +61,8 @@ class Alert:
     muted_until_ns: int | None = None
     suppressed_by: str | None = None
     """Rule id of the root this is a symptom of; shown under it, never counted on its own."""
+    verdict: str | None = None
+    """After a remedy was applied: what was predicted, what came of it."""
     id: int = 0
     """Unique within a session, in order of opening."""
     updated_wall_ns: int = 0

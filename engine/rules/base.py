@@ -16,6 +16,7 @@ from dctop.engine.rules.alert import Severity
 
 if TYPE_CHECKING:
     from dctop.engine.rules.runwindow import RunWindow
+    from dctop.engine.rules.texts import RuleText
     from dctop.engine.rules.window import Window
 
 NODE = "node"
@@ -37,6 +38,14 @@ class Ev(NamedTuple):
     series: str | None = None
 
 
+class Prediction(NamedTuple):
+    """What the first remedy promises of the run that follows: the median of a field of its steps, or
+    `survives`, past the step `value`."""
+
+    field: str
+    value: float
+
+
 @dataclass(slots=True)
 class Details:
     """Everything an alert says, before it has a language: the texts' fields and numbers."""
@@ -51,6 +60,8 @@ class Details:
     cost: str | None = None
     variant: str | None = None
     """Which of the rule's other titles and reasons to use, where it has any of that name."""
+    predicts: Prediction | None = None
+    """For the verdict once it was applied."""
 
 
 class Needs(NamedTuple):
@@ -122,6 +133,10 @@ class Rule(ABC):
             self.t.update({k: float(v) for k, v in overrides.items() if k in self.t})
         self.hold_s = self.t.get("hold_s", 0.0)
 
+    def text(self, lang: str) -> RuleText | None:
+        """Texts the rule brings itself; None: those of the catalogue."""
+        return None
+
 
 class NodeRule(Rule):
     """Looks at the node's snapshot."""
@@ -147,6 +162,34 @@ class RunRule(Rule):
 
     def forget(self, run_id: str) -> None:
         """The run is gone: drop what was remembered about it."""
+
+
+class BlockRule(RunRule):
+    """Looks again only after so many further steps: for windows of hundreds of steps that cost too much to go
+    through for every few."""
+
+    block: ClassVar[int] = 20
+
+    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
+        super().__init__(overrides)
+        self._last: dict[str, tuple[int, Outcome]] = {}
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.training:
+            self._last.pop(run.id, None)
+            return NOT_APPLICABLE
+        step = (run.step or 0) // self.block
+        known = self._last.get(run.id)
+        if known is None or known[0] != step or isinstance(known[1], Needs):
+            known = self._last[run.id] = (step, self.look(run))
+        return known[1]
+
+    @abstractmethod
+    def look(self, run: RunWindow) -> Outcome:
+        """Judge a run in training."""
+
+    def forget(self, run_id: str) -> None:
+        self._last.pop(run_id, None)
 
 
 # -- words for numbers: the same in every language ---------------------------------------------------------

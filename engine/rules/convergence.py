@@ -18,6 +18,7 @@ from dctop.engine.rules.base import (
     Needs,
     Occurrence,
     Outcome,
+    Prediction,
     Reading,
     Rule,
     RunRule,
@@ -89,7 +90,10 @@ class LossNonfinite(RunRule):
         remedies.append(("clip", {"clip": num(clip)}) if clip is not None else "clip1")
         remedies.append("bisect")
         facts = {"run": run.id, "step": num(e.step, 9), "last": num(last), "last_step": num(last_step, 9)}
-        return Details(evidence, facts | {"workload": run.run.workload}, remedies, (), "useless")
+        return Details(
+            evidence, facts | {"workload": run.run.workload}, remedies, (), "useless",
+            predicts=Prediction("survives", e.step or 0),
+        )  # fmt: skip
 
 
 def _shown(value: object) -> float | str | None:

@@ -20,6 +20,7 @@ from dctop.engine.rules.base import (
     NodeRule,
     Occurrence,
     Outcome,
+    Prediction,
     Rule,
     num,
     size,
@@ -196,7 +197,8 @@ class OomKilled(_DeathRule):
                  "where": "memory cgroup" if memcg else "node"}  # fmt: skip
         ruled = ("person",) if whole(data, "oom_kill_delta") or record is not None else ()
         variant = None if limit is not None and peak is not None else "unlimited"
-        details = Details(evidence, facts, remedies, ruled, "lost", variant)
+        survives = Prediction("survives", run.step or 0)
+        details = Details(evidence, facts, remedies, ruled, "lost", variant, survives)
         return Occurrence(run.id, CRITICAL, ("run", run.id), at, details, run.step, old)
 
     def _of_node(self, e: KernelEvent, w: Window, old: bool) -> Occurrence:

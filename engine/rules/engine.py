@@ -10,10 +10,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 from dctop.engine.metrics.source import Source
 from dctop.engine.rules.alert import Alert
+from dctop.engine.rules.anomaly import Anomaly
 from dctop.engine.rules.base import (
     PROBLEMS,
     RESOURCES,
@@ -26,18 +27,19 @@ from dctop.engine.rules.base import (
     Rule,
     RunRule,
 )
+from dctop.engine.rules.board import Standing, Status, board
 from dctop.engine.rules.registry import make_rules
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.suppress import explains, find_root
 from dctop.engine.rules.texts import needs
 from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
+from dctop.engine.rules.verdict import verdict
 from dctop.engine.rules.window import ACTIVE, Window
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Status = Literal["well", "suspect", "firing", "unknown"]
 _NO_RUN = Needs("run")
 _NOT_YET = Needs("reading")
 
@@ -75,8 +77,8 @@ class RuleEngine:
     """Judges a `Source` tick by tick.
 
     `lang`: language of the texts (`en`, `zh`). `thresholds`: rule id -> threshold name -> value, over the
-    rules' own; names no rule knows are in `unknown_thresholds`. `tick` belongs to one thread; everything
-    else may be called from any.
+    rules' own; names no rule knows are in `unknown_thresholds`. `own`: the user's rules
+    (own.py). `tick` belongs to one thread; everything else may be called from any.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class RuleEngine:
         lang: str = "en",
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
         rules: Sequence[Rule] | None = None,
+        own: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self.lang = lang
+        self._own = own or {}
         self._thresholds = thresholds or {}
         self._given = rules
         self._lock = threading.RLock()
@@ -97,7 +101,7 @@ class RuleEngine:
             self._reset()
 
     def _reset(self) -> None:
-        rules = list(self._given) if self._given is not None else make_rules(self._thresholds)
+        rules = list(self._given) if self._given is not None else make_rules(self._thresholds, self._own)
         self.unknown_thresholds = unknown_thresholds(rules, self._thresholds)
         self._node = [_Slot(r) for r in rules if isinstance(r, NodeRule)]
         self._per_run = [_Slot(r, unknown=_NO_RUN) for r in rules if isinstance(r, RunRule)]
@@ -109,9 +113,16 @@ class RuleEngine:
         self._seq: int | None = None
         self._dirty = True
         self._muted = False
+        self._symptoms = False
+        """Some alert is a symptom: its root may end, which changes no alert of its own."""
         self._alerts: tuple[Alert, ...] = ()
         self._counts = (0, 0, 0)
         self._status: dict[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All that judge, shipped and own."""
+        return tuple(s.rule for s in self._slots.values())
 
     # -- what it says -------------------------------------------------------------------------------
 
@@ -134,6 +145,28 @@ class RuleEngine:
         with self._lock:
             lacking = ((s.rule.id, s.fault or s.unknown) for s in self._slots.values())
             return tuple((rule, needs(self.lang, what)) for rule, what in lacking if what is not None)
+
+    def board(self) -> tuple[Standing, ...]:
+        """The five problems and four resources, each with what is open, pending, missing."""
+        with self._lock:
+            rules = [(s.rule.id, s.rule.problem) for s in self._slots.values()]
+            pending = {i for i, s in self._slots.items() if any(t.pending for t in s.tracks.values())}
+            return board(rules, dict(self.not_checked()), self._alerts, pending)
+
+    def marks(self) -> dict[str, str]:
+        """Series key -> spike, shift, drift or stall, of what is unusual just now; one alone is no alert."""
+        with self._lock:
+            rule = next((s.rule for s in self._node if isinstance(s.rule, Anomaly)), None)
+            return {} if rule is None else rule.marks()
+
+    def passing(self) -> frozenset[str]:
+        """Rules that abstain only because they have not looked long enough: a moment out of a long recording
+        tells nothing else about them."""
+        with self._lock:
+            keys = ("history", "learning", "reading")
+            return frozenset(
+                i for i, s in self._slots.items() if s.unknown is not None and s.unknown.key in keys
+            )
 
     # -- what the user says -------------------------------------------------------------------------
 
@@ -193,11 +226,12 @@ class RuleEngine:
             self._seq = frame.seq
             w = self._window
             w.bind(source, snap)
+            w.alerts = self._alerts
             for slot in self._node:
                 self._node_rule(slot, w)
             self._judge_runs(w)
             self._forget_old()
-            if self._dirty or self._muted:
+            if self._dirty or self._muted or self._symptoms:
                 self._explain()
                 self._publish()
             self._status = self._problem_status()
@@ -311,6 +345,8 @@ class RuleEngine:
             slot.unknown = self._run_unknown(slot.rule.id, active)
         if any(s.tracks for s in self._slots.values()):
             self._restarted(current)
+            if len(current) > 1:
+                self._verdicts(current)
 
     def _run_rules(self, known: _Run, run: RunState, changed: bool, live: bool) -> None:
         for slot in self._per_run:
@@ -374,6 +410,21 @@ class RuleEngine:
                 track.close(self._now)
                 self._dirty = True
 
+    def _verdicts(self, runs: Sequence[RunState]) -> None:
+        """What came of a remedy, told by the run that followed."""
+        for track in self._all_tracks():
+            alert, known = track.alert, self._runs.get(track.entity)
+            if alert is None or alert.verdict is not None or track.predicts is None or known is None:
+                continue
+            after = [r for r in runs if _replaces(r, known.window.run)]
+            first = min(after, key=lambda r: r.started_wall_ns, default=None)
+            if first is None or first.id not in self._runs:
+                continue
+            said = verdict(self.lang, track.predicts, known.window, self._runs[first.id].window)
+            if said is not None:
+                track.alert = replace(alert, verdict=said, updated_wall_ns=self._now.wall_ns)
+                self._dirty = True
+
     # -- the list -----------------------------------------------------------------------------------
 
     def _forget_old(self) -> None:
@@ -394,11 +445,14 @@ class RuleEngine:
         places = {t.alert.id: t.place for t in tracks if t.alert is not None and t.place is not None}
         for track in tracks:
             assert track.alert is not None
-            track.suppress(find_root(track.alert, alerts, self._runs.keys(), places))
+            track.suppress(find_root(track.alert, alerts, self._runs.keys(), places), self._now)
 
     def _publish(self) -> None:
         alerts = [t.alert for t in self._all_tracks() if t.alert is not None]
-        self._alerts = in_order(alerts)
+        self._symptoms = any(a.open and a.suppressed_by is not None for a in alerts)
+        ordered = in_order(alerts)
+        if ordered != self._alerts:
+            self._alerts = ordered
         counts = {"critical": 0, "warning": 0, "info": 0}
         self._muted = False
         for a in alerts:

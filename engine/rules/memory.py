@@ -18,6 +18,7 @@ from dctop.engine.rules.base import (
     NodeRule,
     Occurrence,
     Outcome,
+    Prediction,
     Reading,
     Rule,
     RunRule,
@@ -99,7 +100,7 @@ class OomCuda(_OomException):
         if cap and reserved and allocated and reserved - allocated > self.t["fragmented"] * cap:
             remedies.insert(1, ("fragmented", {"free": size(reserved - allocated)}))
         facts = {"run": run.id, "asked": size(asked), "batch": num(batch, 9), "step": num(e.step, 9)}
-        return Details(evidence, facts, remedies)
+        return Details(evidence, facts, remedies, predicts=Prediction("survives", e.step or 0))
 
     def _fit(
         self, cap: float | None, m0: float | None, peak: float | None, batch: int | None
@@ -146,7 +147,7 @@ class OomHostException(_OomException):
         if batch and batch > 1:
             remedies.insert(0, ("half", {"half": batch // 2}))
         facts = {"run": run.id, "asked": size(asked), "batch": num(batch, 9), "step": num(e.step, 9)}
-        return Details(evidence, facts, remedies)
+        return Details(evidence, facts, remedies, predicts=Prediction("survives", e.step or 0))
 
 
 class HostMemLeak(RunRule):

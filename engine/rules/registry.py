@@ -9,6 +9,7 @@ from dctop.engine.rules.base import Rule
 
 def rule_classes() -> tuple[type[Rule], ...]:
     from dctop.engine.rules import (
+        anomaly,
         compute,
         convergence,
         curves,
@@ -16,6 +17,8 @@ def rule_classes() -> tuple[type[Rule], ...]:
         gpu_events,
         gpu_states,
         kernel,
+        learning,
+        loaders,
         memory,
         network,
         runhealth,
@@ -24,13 +27,34 @@ def rule_classes() -> tuple[type[Rule], ...]:
     )
 
     modules = (
-        deaths, memory, throughput, compute, gpu_events, gpu_states, convergence, curves, runhealth, storage,
-        network, kernel,
-    )  # fmt: skip
+        deaths,
+        memory,
+        throughput,
+        compute,
+        gpu_events,
+        gpu_states,
+        convergence,
+        curves,
+        learning,
+        runhealth,
+        loaders,
+        storage,
+        network,
+        kernel,
+        anomaly,
+    )
     return tuple(rule for module in modules for rule in module.RULES)
 
 
-def make_rules(thresholds: Mapping[str, Mapping[str, float]] | None = None) -> list[Rule]:
-    """Fresh instances with the user's thresholds over their own."""
+def make_rules(
+    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    own: Mapping[str, Mapping[str, object]] | None = None,
+) -> list[Rule]:
+    """Fresh instances with the user's thresholds over their own, then the user's own rules."""
     given = thresholds or {}
-    return [rule(given.get(rule.id)) for rule in rule_classes()]
+    rules: list[Rule] = [rule(given.get(rule.id)) for rule in rule_classes()]
+    if own:
+        from dctop.engine.rules.own import make_own
+
+        rules += make_own({name: table for name, table in own.items() if all(r.id != name for r in rules)})
+    return rules

@@ -17,7 +17,8 @@ from dctop.engine.rules.base import NODE
 CONVERGENCE = (
     "loss-diverging", "loss-spike", "grad-exploding", "grad-vanishing", "early-divergence",
     "init-loss-mismatch", "chance-level", "plateau", "overfitting", "underfitting", "lr-too-low",
-    "lr-could-rise", "slow-convergence", "loss-oscillation", "dead-relu",
+    "lr-could-rise", "slow-convergence", "loss-oscillation", "dead-relu", "param-not-updating",
+    "amp-scale-collapse",
 )  # fmt: skip
 ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("xid", ("training-stalled", "worker-crashed", "worker-sigkilled", "oom-cuda")),
@@ -33,17 +34,19 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("oom-*", ("worker-crashed", "worker-sigkilled", "loader-worker-died", "psi-memory", "swap-thrash",
                "host-mem-low", "container-mem-near-limit")),
     ("loader-worker-died", ("worker-crashed",)),
+    ("loader-hang", ("worker-crashed", "training-stalled")),
+    ("bad-sample", ("worker-crashed",)),
     ("shm-exhausted", ("worker-crashed", "loader-worker-died")),
     ("gpu-throttle-*", ("throughput-regression", "gpu-underutilised")),
-    ("cpu-throttled-cgroup", ("input-bound", "throughput-regression", "cpu-contended")),
-    ("cpu-steal", ("cpu-contended", "throughput-regression")),
-    ("cpu-contended", ("input-bound", "throughput-regression")),
+    ("cpu-throttled-cgroup", ("input-bound", "throughput-regression", "cpu-contended", "step-jitter")),
+    ("cpu-steal", ("cpu-contended", "throughput-regression", "step-jitter")),
+    ("cpu-contended", ("input-bound", "throughput-regression", "step-jitter")),
     ("disk-fill", ("checkpoint-failed", "run-log-blocked")),
     ("inode-fill", ("checkpoint-failed", "run-log-blocked")),
     ("fs-readonly", ("checkpoint-failed", "run-log-blocked")),
     ("fs-hung", ("training-stalled", "iowait", "psi-io")),
     ("disk-latency", ("input-bound", "psi-io", "iowait")),
-    ("disk-util", ("psi-io", "iowait")),
+    ("disk-util", ("psi-io", "iowait", "input-bound")),
     ("disk-bound", ("input-bound",)),
     ("psi-io", ("iowait", "input-bound")),
     ("host-mem-leak", ("host-mem-low", "container-mem-near-limit", "psi-memory", "swap-thrash")),
@@ -56,6 +59,7 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("init-loss-mismatch", ("early-divergence", "loss-diverging")),
     ("early-divergence", ("loss-diverging", "loss-spike", "grad-exploding")),
     ("dead-relu", ("lr-too-low", "chance-level")),
+    ("lr-too-low", ("chance-level", "plateau", "underfitting")),
     ("chance-level", ("plateau",)),
     ("loss-diverging", ("loss-spike", "grad-exploding", "plateau")),
     ("preprocess-mismatch", ("eval-accuracy-drop", "prediction-drift")),
@@ -68,6 +72,13 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
 def roots_of(symptom: str) -> tuple[str, ...]:
     """Patterns of the rules that may be this one's cause."""
     return tuple(root for root, symptoms in ROOTS if any(fnmatchcase(symptom, s) for s in symptoms))
+
+
+@cache
+def symptoms_of(root: str) -> tuple[str, ...]:
+    """Patterns of the rules this one may be the cause of."""
+    found = [s for pattern, symptoms in ROOTS if fnmatchcase(root, pattern) for s in symptoms if s != root]
+    return tuple(dict.fromkeys(found))
 
 
 NEAR_NS = 300 * 10**9
@@ -84,6 +95,8 @@ def explains(
     a run's worker: if the kernel killed the worker itself, the alert is the run's own.
     """
     if root is symptom or (root.rule == "xid" and root.severity != "critical"):
+        return False
+    if root.severity == "info" and symptom.severity != "info":  # a note must not hide an alarm
         return False
     if root.entity == symptom.entity:
         return True

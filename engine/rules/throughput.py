@@ -15,6 +15,7 @@ from dctop.engine.rules.base import (
     Ev,
     Needs,
     Outcome,
+    Prediction,
     Reading,
     Rule,
     RunRule,
@@ -90,7 +91,7 @@ class InputBound(RunRule):
             remedies: list[str | tuple[str, Mapping[str, object]]] = ["cache", "workers"]
         else:
             remedies = ["workers", "cache"]
-        return Details(evidence, facts, remedies)
+        return Details(evidence, facts, remedies, predicts=Prediction("step_s", predicted))
 
 
 @dataclass(slots=True)

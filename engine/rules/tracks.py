@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 
-from dctop.engine.rules.alert import Alert, State
-from dctop.engine.rules.base import INFO, SEVERITY, Details, Occurrence, Reading, Rule
+from dctop.engine.rules.alert import RANK, Alert, State
+from dctop.engine.rules.base import INFO, SEVERITY, Details, Occurrence, Prediction, Reading, Rule
 from dctop.engine.rules.machine import Change, EventMachine, S, StateMachine, same_incident
 from dctop.engine.rules.texts import words
 
@@ -15,6 +15,8 @@ RENEW_NS = 5 * S
 """Numbers of an alert that is firing are renewed this often."""
 KEPT_NS = 3600 * S
 """Closed alerts stay on the list this long."""
+ORPHAN_NS = 60 * S
+"""A symptom whose root has ended stays its symptom for so long: it takes 30 s to clear itself."""
 _MAX_KEYS = 4096
 
 
@@ -42,6 +44,10 @@ class Track:
     _history: bool = False
     """The alert tells of something before the start."""
     _renewed_ns: int = 0
+    predicts: Prediction | None = None
+    """What its first remedy promised last."""
+    _root_ns: int = 0
+    """When a root last explained it."""
 
     @property
     def open(self) -> bool:
@@ -86,7 +92,11 @@ class Track:
         if change == "closed":
             self.close(now)
         elif change == "severity":
-            self.alert = replace(self.alert, severity=SEVERITY[self.machine.level])
+            worse = RANK[SEVERITY[self.machine.level]] < RANK[self.alert.severity]
+            # What was acknowledged was less grave: seen is not seen any more.
+            self.alert = replace(
+                self.alert, severity=SEVERITY[self.machine.level], acked=self.alert.acked and not worse
+            )
             if r.details is not None:
                 self._renew(r.details(), now, lang)
         else:
@@ -158,7 +168,7 @@ class Track:
         ):
             self.alert = replace(
                 again, severity=SEVERITY[level], state="firing", closed_wall_ns=None, count=again.count + 1,
-                acked=False,
+                acked=False, suppressed_by=None,
             )  # fmt: skip
         else:
             self.alert = Alert(
@@ -166,6 +176,8 @@ class Track:
                 severity=SEVERITY[level], state="firing", opened_wall_ns=at_wall_ns, closed_wall_ns=None,
                 first_step=step, title="", why="", evidence=(), ruled_out=(), cost=None, remedies=(),
                 kind="event" if kind == "event" else "state", id=ids.next(),
+                # Muted is the rule at this place, until then: also its next incident.
+                muted_until_ns=None if again is None else again.muted_until_ns,
             )  # fmt: skip
         self.closed_mono_ns, self._history = None, False
         self._renew(details, now, lang)
@@ -176,6 +188,7 @@ class Track:
         place = d.facts.get("mount")
         self.place = place if isinstance(place, str) else None
         self._renewed_ns = now.mono_ns
+        self.predicts = d.predicts
         self.alert = replace(
             self.alert, title=w.title, why=w.why, evidence=w.evidence, remedies=w.remedies,
             ruled_out=w.ruled_out, cost=w.cost, updated_wall_ns=now.wall_ns,
@@ -185,15 +198,19 @@ class Track:
         """Cleared, acknowledged, or the worker was started anew."""
         assert self.alert is not None
         self.alert = replace(
-            self.alert, state="closed", closed_wall_ns=now.wall_ns, updated_wall_ns=now.wall_ns,
-            suppressed_by=None,
-        )  # fmt: skip
+            self.alert, state="closed", closed_wall_ns=now.wall_ns, updated_wall_ns=now.wall_ns
+        )
         self.closed_mono_ns = now.mono_ns
         self.event.release()
 
-    def suppress(self, root: str | None) -> bool:
-        """Mark as symptom of `root`; True if that is news."""
+    def suppress(self, root: str | None, now: Moment) -> bool:
+        """Mark as symptom of `root`; True if that is news. A symptom outlives its root by as long as it takes
+        to clear: for a minute it is not an alert of its own."""
         assert self.alert is not None
+        if root is not None:
+            self._root_ns = now.mono_ns
+        elif self.alert.suppressed_by is not None and now.mono_ns - self._root_ns < ORPHAN_NS:
+            return False
         if self.alert.suppressed_by == root:
             return False
         self.alert = replace(self.alert, suppressed_by=root)
@@ -213,6 +230,4 @@ class Ids:
 
 def in_order(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
     """Open before closed, then gravest, then newest."""
-    from dctop.engine.rules.alert import RANK
-
     return tuple(sorted(alerts, key=lambda a: (not a.open, RANK[a.severity], -a.opened_wall_ns, -a.id)))

@@ -18,6 +18,7 @@ from dctop.probes.base import Value, series
 if TYPE_CHECKING:
     from dctop.engine.metrics.model import Frame, Snapshot
     from dctop.engine.metrics.source import Source
+    from dctop.engine.rules.alert import Alert
     from dctop.engine.training.runstate import RunState
     from dctop.probes.base import KernelEvent, Process
 
@@ -132,6 +133,8 @@ class Window:
         self.mono_ns = 0
         self.wall_ns = 0
         self.runs: Sequence[RunState] = ()
+        self.alerts: Sequence[Alert] = ()
+        """The engine's own, as of the tick before."""
         self.first_wall_ns = 0
         """Of the first tick since the engine began: what lies before it is history."""
         self.stepped_mono_ns: int | None = None

@@ -36,7 +36,7 @@ def test_a_named_file_that_is_missing_is_a_problem(file: Path) -> None:
 def test_every_setting_is_read(file: Path) -> None:
     text = "\n".join(f"{s.key} = {s.example}" for s in SETTINGS)
     file.write_text(
-        text + '\n[rules."gpu.idle"]\nfor_s = 30\n[keys]\n"process.kill" = "k"\napp.pause = "p"\n'
+        text + '\n[rules.disk-fill]\nwarn_pct = 30\n[keys]\n"process.kill" = "k"\napp.pause = "p"\n'
     )
     config, problems = load(file)
     assert problems == []
@@ -46,7 +46,8 @@ def test_every_setting_is_read(file: Path) -> None:
     assert config.recording.dir == "/var/tmp/dctop"
     assert config.training.data == "/data"
     assert config.energy.price_per_kwh == 0.30
-    assert config.rules == {"gpu.idle": {"for_s": 30.0}}
+    assert config.alerts.command == ("/usr/local/bin/page", "--node")
+    assert config.rules == {"disk-fill": {"warn_pct": 30.0}}
     assert config.keys == {"process.kill": "k", "app.pause": "p"}
     assert config.path == file
 
@@ -64,9 +65,26 @@ def test_every_setting_is_read(file: Path) -> None:
         ("readonly = 1", "1: readonly = 1 is not true or false: the default is used"),
         ("recording = 3", "1: recording is a table: write [recording] and its settings below"),
         ("[rules]\nx = 3", '2: rules.x names no threshold: write [rules."x"]'),
-        ("[rules.x]\nlimit = '3'", '2: rules.x.limit = "3" is not a number'),
+        ("[rules.disk-fill]\nwarn_pct = '3'", '2: rules.disk-fill.warn_pct = "3" is not a number'),
+        ("[rules.disk-fill]\n\nwarn_pc = 3",
+         '3: disk-fill has no threshold warn_pc: did you mean "warn_pct"?'),
+        ("[rules.disk-fil]\nwarn_pct = 3", '2: no rule disk-fil: did you mean "disk-fill"?'),
+        ("[rules.mine]\nseverity = 'info'",
+         "2: no rule mine: `dctop rules` lists them; a rule of your own needs when = ..."),
+        ("[rules.mine]\nseverity = 'info'\nwhen = 'gpu.utl_pct < 3'",
+         "3: rule mine: column 1: no metric gpu.utl_pct: did you mean gpu.util_pct?: the rule is left out"),
+        ("[rules.mine]\nwhen = 'cpu.util_pct > 3'\nseverty = 'info'",
+         '3: rule mine: unknown key "severty" of a rule: did you mean severity?: the rule is left out'),
+        ("[rules.disk-fill]\nwhen = 'cpu.util_pct > 3'",
+         "2: disk-fill is a rule of dctop's: give yours another name"),
+        ("[alerts]\nwebhook = 'hooks.example.org'",
+         '2: alerts.webhook = "hooks.example.org" is not an http:// or https:// address: '
+         "the default is used"),
+        ("[alerts]\ncommand = 'page'",
+         '2: alerts.command = "page" is not a program and its arguments as a list: the default is used'),
+        ("[alerts]\nweb_hook = 'x'", '2: unknown key "alerts.web_hook": did you mean "alerts.webhook"?'),
         ("[keys]\nquit = 3", '2: keys.quit = 3 is not the name of a key ("f9")'),
-        ("rules = { a = { b = 'c' } }", '1: rules.a.b = "c" is not a number'),
+        ("rules = { iowait = { warn_pct = 'c' } }", '1: rules.iowait.warn_pct = "c" is not a number'),
     ],
 )  # fmt: skip
 def test_mistakes_are_named_with_their_line(text: str, message: str) -> None:
@@ -175,10 +193,11 @@ def test_the_template_is_valid_as_it_is_and_with_everything_turned_on() -> None:
     on = "\n".join(
         line.removeprefix("# ") if " = " in line and not line.endswith(").") else line
         for line in text.splitlines()
-    ).replace("# [rules.ID]", "[rules.ID]")
+    ).replace("# [rules.", "[rules.")
     config, problems = parse(on, Path("f"))
     assert problems == []
-    assert config.rules == {"ID": {"threshold": 90.0}}
+    assert config.rules == {"disk-fill": {"warn_pct": 15.0}}
+    assert list(config.own_rules) == ["gpu-idle-in-training"]
 
 
 plain = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -120,3 +120,40 @@ def test_a_gpu_in_trouble_is_a_warning_that_names_it(tmp_path: Path) -> None:
     )  # fmt: skip
     (line,) = [line for line in found.stdout.splitlines() if "probe.gpu " in line]
     assert line.startswith("warn") and "GPU is lost (15)" in line
+
+
+def test_mistakes_of_the_configuration_are_a_line_each(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "dctop.toml"
+    file.write_text("[rules.mine]\nwhen = 'gpu.utl_pct < 3'\n[rules.iowait]\nwarn = 3\n")
+    assert cli.main(["doctor", "--config", str(file)]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "dctop.toml:" in line]
+    assert [line.partition("dctop.toml:")[2][:2] for line in lines] == ["2:", "4:"]
+
+
+def test_it_tells_where_alerts_go_but_no_secret(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "dctop.toml"
+    file.write_text("[alerts]\nwebhook = 'https://hooks.example.org/secret'\ncommand = ['/nowhere/page']\n")
+    cli.main(["doctor", "--config", str(file)])
+    out = capsys.readouterr().out
+    assert "/nowhere/page is not found" in out
+    file.write_text("[alerts]\nwebhook = 'https://hooks.example.org/secret'\n")
+    cli.main(["doctor", "--config", str(file)])
+    out = capsys.readouterr().out
+    assert "told to hooks.example.org" in out and "secret" not in out
+
+
+def test_a_test_alert_is_sent_or_refused_in_a_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "dctop.toml"
+    file.write_text("[alerts]\ncommand = ['true']\n")
+    assert cli.main(["doctor", "--test-alert", "--config", str(file)]) == 0
+    assert "taken" in capsys.readouterr().out
+    file.write_text("[alerts]\ncommand = ['false']\n")
+    assert cli.main(["doctor", "--test-alert", "--config", str(file)]) == 1
+    assert "exit status 1" in capsys.readouterr().out
+    file.write_text("")
+    assert cli.main(["doctor", "--test-alert", "--config", str(file)]) == 1
+    assert "neither" in capsys.readouterr().err

@@ -120,7 +120,7 @@ def check_node(duration_s: float, config: Config, lang: str) -> Verdict:
     """Watch this node for a while and judge it. Raises CommandError if the engine does not tick."""
     from dctop.engine.live import LiveEngine
 
-    engine = LiveEngine(interval_s=1.0, thresholds=config.rules, lang=lang)
+    engine = LiveEngine(1.0, thresholds=config.rules, lang=lang, own_rules=config.own_rules)
     engine.start()
     try:
         if not engine.wait_ticks(max(2, round(duration_s)), timeout=duration_s + 15.0):
@@ -148,7 +148,7 @@ def check_file(path: Path, config: Config, lang: str) -> Verdict:
     except RecordingError as e:
         raise CommandError(str(e)) from None
     try:
-        rules = RuleEngine(lang=lang, thresholds=config.rules)
+        rules = RuleEngine(lang=lang, thresholds=config.rules, own=config.own_rules)
         found: dict[int, Alert] = {}
         last: object = None
         lacking: dict[str, tuple[int, str]] = {}
@@ -225,6 +225,8 @@ def _alert(a: Alert, symptoms: Sequence[Alert], w: Mapping[str, str]) -> list[st
         lines.append(f"    {n}. " + "; ".join(x for x in (r.text, *more) if x))
         if r.command:
             lines.append(f"       $ {r.command}")
+    if a.verdict:
+        lines.append(f"  {w['verdict']}: {a.verdict}")
     if symptoms:
         lines.append(f"  {w['symptoms']}: " + ", ".join(f"{s.rule} {s.entity}" for s in symptoms))
     return lines
@@ -252,34 +254,7 @@ def _time(wall_ns: int, day: bool = False) -> str:
 
 def as_json(v: Verdict) -> Json:
     """The verdict as a document; missing is null."""
-
-    def iso(ns: int | None) -> str | None:
-        return (
-            None
-            if ns is None
-            else datetime.fromtimestamp(ns / 1e9).astimezone().isoformat("T", "milliseconds")
-        )
-
-    def one(a: Alert) -> Json:
-        return {
-            "id": a.id, "rule": a.rule, "entity": a.entity, "problem": a.problem, "severity": a.severity,
-            "kind": a.kind, "state": a.state, "count": a.count, "opened": iso(a.opened_wall_ns),
-            "opened_ns": a.opened_wall_ns, "closed": iso(a.closed_wall_ns), "closed_ns": a.closed_wall_ns,
-            "step": a.first_step, "title": a.title, "why": a.why, "cost": a.cost,
-            "evidence": [
-                {"label": e.label, "value": clean(e.value), "unit": e.unit, "threshold": e.threshold,
-                 "series": e.series}
-                for e in a.evidence
-            ],
-            "ruled_out": list(a.ruled_out),
-            "remedies": [
-                {"text": r.text, "quantity": r.quantity, "effect": r.effect, "command": r.command}
-                for r in a.remedies
-            ],
-            "suppressed_by": a.suppressed_by,
-        }  # fmt: skip
-
-    from dctop.tui.commands.snapshot import clean
+    from dctop.engine.rules.plain import document, iso
 
     return {
         "schema": SCHEMA,
@@ -287,7 +262,7 @@ def as_json(v: Verdict) -> Json:
         "from": iso(v.begin_ns),
         "to": iso(v.end_ns),
         "bad": v.bad,
-        "findings": [one(a) for a in v.alerts if not _is_history(a)],
-        "earlier": [one(a) for a in v.earlier],
+        "findings": [document(a) for a in v.alerts if not _is_history(a)],
+        "earlier": [document(a) for a in v.earlier],
         "not_checked": [{"rule": rule, "needs": what} for rule, what in v.not_checked],
     }

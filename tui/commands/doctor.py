@@ -52,6 +52,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file to check")
     parser.add_argument(
+        "--test-alert", action="store_true", help="send a test message to alerts.command and alerts.webhook"
+    )
+    parser.add_argument(
         "--config-template",
         action="store_true",
         help="print a commented dctop.toml with every setting and end",
@@ -64,6 +67,8 @@ def run(args: Namespace) -> int:
 
         print(template())
         return 0
+    if args.test_alert:
+        return send_test(args.config)
     results = [run_check(name, check) for name, check in checks(args.config)]
     if args.json:
         document = {"schema": 1, "ok": _well(results), "checks": [asdict(r) for r in results]}
@@ -105,7 +110,9 @@ def report(results: list[Result]) -> str:
     lines = []
     for r in results:
         mark = r.status.upper() if r.status == "fail" else r.status
-        lines.append(f"{mark:<5} {r.id:<{width}}  {r.text}")
+        first, *more = r.text.split("\n")
+        lines.append(f"{mark:<5} {r.id:<{width}}  {first}")
+        lines += [f"{'':<5} {'':<{width}}  {line}" for line in more]
         if r.remedy and r.status != "ok":
             lines.append(f"{'':<5} {'':<{width}}  -> {r.remedy}")
     bad, odd = (sum(r.status == s for r in results) for s in ("fail", "warn"))
@@ -130,6 +137,7 @@ def checks(config: Path | None = None) -> list[tuple[str, Check]]:
         ("log", log),
         ("sqlite", sqlite),
         ("config", lambda: configuration(config)),
+        ("alerts", lambda: alerts(config)),
         ("others", others),
     ]
 
@@ -354,11 +362,48 @@ def configuration(path: Path | None) -> Finding:
     config, problems = load(path)
     if problems:
         return Finding(
-            "fail", "; ".join(map(str, problems)), "mend it: `dctop doctor --config-template` shows the keys"
+            "fail", "\n".join(map(str, problems)), "mend it: `dctop doctor --config-template` shows the keys"
         )
     if config.path is None:
         return Finding("ok", f"{paths.config_file()}: none, defaults hold")
     return Finding("ok", str(config.path))
+
+
+def alerts(path: Path | None) -> Finding:
+    """Where alerts are told. Nothing is sent."""
+    import shutil
+    from urllib.parse import urlsplit
+
+    from dctop.engine.config import load
+
+    config, _ = load(path)
+    told = config.alerts
+    if not told.command and not told.webhook:
+        text = "told to nobody outside (alerts.command, alerts.webhook are not set)"
+    else:
+        # The address of a webhook is often its password: the host alone is shown.
+        host = urlsplit(told.webhook).hostname if told.webhook else None
+        text = f"told to {' and '.join(x for x in (told.command and told.command[0], host) if x)}"
+    if config.own_rules:
+        text += f"; {len(config.own_rules)} rules of your own: {', '.join(config.own_rules)}"
+    if told.command and shutil.which(told.command[0]) is None:
+        return Finding(
+            "warn", f"alerts.command: {told.command[0]} is not found or not executable", "mend its path"
+        )
+    return Finding("ok", text)
+
+
+def send_test(path: Path | None) -> int:
+    """Send one message to each receiver and say how it went; 1 if one did not take it, or there is none."""
+    from dctop.engine.config import load
+    from dctop.engine.outside import deliver_test
+
+    results = deliver_test(load(path)[0].alerts, os.uname().nodename)
+    for name, error in results:
+        print(f"{'ok' if error is None else 'FAIL':<5} {name}  {'taken' if error is None else error}")
+    if not results:
+        print("dctop: neither alerts.command nor alerts.webhook is set in dctop.toml", file=sys.stderr)
+    return 0 if results and all(error is None for _, error in results) else 1
 
 
 def others() -> Finding:

@@ -97,6 +97,7 @@ class _Stop:
 
 
 def run(args: Namespace) -> int:
+    from dctop.engine import paths
     from dctop.engine.config import load
     from dctop.engine.live import LiveEngine
 
@@ -104,9 +105,14 @@ def run(args: Namespace) -> int:
     for problem in problems:
         print(f"dctop: {problem}", file=sys.stderr)
     stop = _Stop()
-    engine = LiveEngine(interval_s=args.interval, thresholds=getattr(config, "rules", None) or {})
+    engine = LiveEngine(
+        interval_s=args.interval, thresholds=getattr(config, "rules", None) or {},
+        own_rules=getattr(config, "own_rules", None),
+    )  # fmt: skip
     r = config.recording
     engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)
+    engine.tell_outside(config.alerts)
+    engine.keep_usual(paths.state_dir() / "usual.json")
     stop.install()
     engine.start()
     try:

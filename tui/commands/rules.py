@@ -39,15 +39,12 @@ def language(asked: str | None, configured: str | None) -> str:
 
 def run(args: Namespace) -> int:
     from dctop.engine.config import load
-    from dctop.engine.rules.engine import unknown_thresholds
     from dctop.engine.rules.registry import make_rules
 
     config, problems = load(args.config)
     for problem in problems:
         print(f"dctop: {problem}", file=sys.stderr)
-    rules: Sequence[Rule] = make_rules(config.rules)
-    for name in unknown_thresholds(rules, config.rules):
-        print(f"dctop: rules.{name} in dctop.toml is no threshold: see `dctop rules`", file=sys.stderr)
+    rules: Sequence[Rule] = make_rules(config.rules, config.own_rules)
     lang = language(args.lang, config.lang)
     if args.id is not None:
         rules = [find(args.id, rules)]
@@ -76,9 +73,8 @@ def find(rule_id: str, rules: Sequence[Rule]) -> Rule:
 
 def listed(rules: Sequence[Rule], lang: str) -> str:
     """One line a rule, by problem."""
-    from dctop.engine.rules.texts import catalogue, with_thresholds
+    from dctop.engine.rules.texts import text_of, with_thresholds
 
-    texts = catalogue(lang).rules
     width = max(len(r.id) for r in rules)
     lines: list[str] = []
     problem = ""
@@ -86,24 +82,25 @@ def listed(rules: Sequence[Rule], lang: str) -> str:
         if r.problem != problem:
             problem = r.problem
             lines += ["", problem] if lines else [problem]
-        lines.append(f"  {r.id:<{width}}  {with_thresholds(texts[r.id].condition, r.t)}")
+        lines.append(f"  {r.id:<{width}}  {with_thresholds(text_of(lang, r).condition, r.t)}")
     return "\n".join(lines)
 
 
 def explained(rule: Rule, lang: str) -> str:
     """Everything there is to know about a rule."""
-    from dctop.engine.rules.texts import catalogue, with_thresholds
+    from dctop.engine.rules.suppress import symptoms_of
+    from dctop.engine.rules.texts import catalogue, text_of, with_thresholds
 
-    c = catalogue(lang)
-    text, w = c.rules[rule.id], c.words
+    text, w = text_of(lang, rule), catalogue(lang).words
     severities = {"i": w["info"], "w": w["warning"], "c": w["critical"]}
     lines = [
         rule.id,
         "",
-        f"{w['problem']}: {rule.problem}",
+        f"{w['problem']}: {w[f'problem.{rule.problem}']}",
         f"{w['severity']}: {', '.join(severities[s] for s in rule.severities)}",
+        f"{w['kind']}: {w[f'about.{rule.kind}']}",
         "",
-        text.why.replace("{", "<").replace("}", ">"),
+        _blanks(text.why),
         "",
         f"{w['condition']}: {with_thresholds(text.condition, rule.t)}",
         f"{w['traps']}: {text.traps}",
@@ -115,22 +112,40 @@ def explained(rule: Rule, lang: str) -> str:
             default = rule.thresholds[name]
             was = "" if value == default else f"   ({w['default'].format(value=f'{default:g}')})"
             lines.append(f"  {name} = {value:g}{was}")
-    lines += [
-        "",
-        f"{w['evidence']}: " + ", ".join(text.evidence.values()).replace("{", "<").replace("}", ">"),
-    ]
-    lines += ["", f"{w['remedies']}:"]
+    lines += ["", f"{w['evidence']}: " + _blanks(", ".join(text.evidence.values()))]
+    for name, said in (("ruled_out", text.ruled_out), ("cost", text.cost)):
+        if said:
+            lines.append(f"{w[name]}: " + _blanks("; ".join(said.values())))
+    roots, symptoms = causes_of(rule.id), symptoms_of(rule.id)
+    if roots:
+        lines.append(f"{w['causes']}: {', '.join(roots)}")
+    if symptoms:
+        lines.append(f"{w['symptoms']}: {', '.join(symptoms)}")
+    if text.remedies:
+        lines += ["", f"{w['remedies']}:"]
     for n, r in enumerate(text.remedies.values(), 1):
         parts = [r.text, r.quantity, f"{w['effect']}: {r.effect}" if r.effect else None, r.command]
-        said = "; ".join(p for p in parts if p).replace("{", "<").replace("}", ">")
-        lines.append(f"  {n}. {said}")
+        lines.append(f"  {n}. " + _blanks("; ".join(p for p in parts if p)))
     return "\n".join(lines)
 
 
-def as_json(rule: Rule, lang: str) -> Json:
-    from dctop.engine.rules.texts import catalogue, with_thresholds
+def _blanks(text: str) -> str:
+    """Fields of a text as blanks to be filled: `<batch>`."""
+    return text.replace("{", "<").replace("}", ">")
 
-    text = catalogue(lang).rules[rule.id]
+
+def causes_of(rule_id: str) -> tuple[str, ...]:
+    """Rules under which this one stands as a symptom while they are open."""
+    from dctop.engine.rules.suppress import roots_of
+
+    return tuple(r for r in roots_of(rule_id) if r != rule_id)
+
+
+def as_json(rule: Rule, lang: str) -> Json:
+    from dctop.engine.rules.suppress import symptoms_of
+    from dctop.engine.rules.texts import text_of, with_thresholds
+
+    text = text_of(lang, rule)
     return {
         "id": rule.id,
         "problem": rule.problem,
@@ -147,6 +162,8 @@ def as_json(rule: Rule, lang: str) -> Json:
             {"text": r.text, "quantity": r.quantity, "effect": r.effect, "command": r.command}
             for r in text.remedies.values()
         ],
+        "causes": list(causes_of(rule.id)),
+        "symptoms": list(symptoms_of(rule.id)),
         "traps": text.traps,
         "source": rule.source,
     }

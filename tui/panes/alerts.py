@@ -10,13 +10,16 @@ from dctop.engine.rules.alert import RANK, Alert
 from dctop.tui.draw import units
 from dctop.tui.draw.glyphs import Glyphs, glyphs
 from dctop.tui.draw.graph import spark
-from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
+from dctop.tui.draw.rows import Row, S, Span, fit, fit_row, width
 from dctop.tui.intents import AckAlert, Intent, MuteAlert, Notice, ShowAlert
 from dctop.tui.keys import Action
+from dctop.tui.panes import board, evidence
 from dctop.tui.panes.base import View
 from dctop.tui.panes.parts import DataPane, message, outside, text_rows
 
 DAY_S = 86400
+NUMBERS_W, SPARK_W = 76, 8
+"""From this width of the list on each alert shows its leading number; cells of its graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,28 @@ def under_roots(alerts: Sequence[Alert]) -> list[tuple[Alert, bool]]:
     if not symptoms:
         return [(a, False) for a in alerts]
     out: list[tuple[Alert, bool]] = []
+
+    def add(a: Alert, symptom: bool) -> None:
+        out.append((a, symptom))
+        for s in symptoms.pop(a.rule, ()):  # the symptom of a symptom stands under the same root
+            add(s, True)
+
     for a in alerts:
         if a.suppressed_by is None:
-            out.append((a, False))
-            out.extend((s, True) for s in symptoms.pop(a.rule, ()))
+            add(a, False)
     return out + [(s, False) for rest in symptoms.values() for s in rest]
+
+
+def symptoms_under(alerts: Sequence[Alert], root: Alert) -> list[Alert]:
+    """What stands under `root` in the list."""
+    out: list[Alert] = []
+    inside = False
+    for a, symptom in under_roots(alerts):
+        if not symptom:
+            inside = a.id == root.id
+        elif inside:
+            out.append(a)
+    return out
 
 
 class AlertsPane(DataPane):
@@ -82,14 +102,21 @@ class AlertsPane(DataPane):
         "Open alerts, the gravest and newest first, then those that are over. Each is one incident of one "
         "rule at one place: x3 means that it came back three times within it. A symptom stands indented "
         "under the alert that explains it and is not counted. A rule whose measurements are missing is not "
-        "silently well: the empty list says how many cannot be checked. Enter shows the diagnosis. The strip "
-        "at the bottom has a cell for each quarter of an hour of the last day."
+        "silently well: what is not checked is listed with what is missing. The alerts view leads with how "
+        "the five problems and four resources stand: well, suspect (something has not held long enough, or a "
+        "note), firing, unknown. Enter shows the diagnosis. The strip at the bottom has a cell for each "
+        "quarter of an hour of the last day."
     )
 
     def __init__(self) -> None:
         self.selected: int | None = None
         """Alert id."""
         self.watch: Watch | None = None
+        self.whole = False
+        """The alerts view, not a corner of the dashboard: led by the status board."""
+        self._standings = board.Standings()
+        self._head = 0
+        """Rows above the list."""
         self._top = 0
         self._page = 1
         self._rows: tuple[int, ...] = ()
@@ -101,8 +128,9 @@ class AlertsPane(DataPane):
         if w >= 30 and alerts:
             left.append((f" {len(open_)} open, {len(alerts) - len(open_)} more", S.DIM))
         g = glyphs(view.look)
-        critical = sum(a.severity == "critical" for a in open_)
-        warning = sum(a.severity == "warning" for a in open_)
+        now = view.snap.frame.wall_ns if view.snap is not None else 0
+        loud = [a.severity for a in open_ if not muted(a, now)]
+        critical, warning = loud.count("critical"), loud.count("warning")
         if not critical and not warning:
             return left, ((f"{g.closed} none open" if not open_ else f"{g.info} {len(open_)}", S.GOOD),)
         right: list[Span] = []
@@ -115,8 +143,11 @@ class AlertsPane(DataPane):
     def draw(self, view: View, snap: Snapshot, w: int, h: int) -> list[Row]:
         listed = under_roots(view.source.alerts())
         self._rows = tuple(a.id for a, _ in listed)
+        head, blind = self._board(view, w, h)
+        self._head = len(head)
+        h -= len(head)
         if not listed:
-            return self._empty(view, w, h)
+            return [*head, *self._empty(view, w, h, blind)]
         now = snap.frame.wall_ns
         strip = h >= 12 and w >= 30
         room = h - (2 if strip else 0)
@@ -135,10 +166,26 @@ class AlertsPane(DataPane):
             if at is not None and a.id == self.selected:
                 row = (("".join(t for t, _ in row), chosen),)
             rows.append(row)
+        if self._head:
+            unusual = board.mark_rows(view.source, view.look, w, room - len(rows) - 1)
+            rows += [fit_row((), w), *unusual] if unusual else []
+        below = board.blind_rows(blind, view.look, w, room - len(rows) - 1)
+        rows += [fit_row((), w), *below] if below else []
         if strip:
             rows += [fit_row((), w)] * (room - len(rows))
             rows += self._day(view, [a for a, _ in listed], now, w)
-        return rows
+        return [*head, *rows]
+
+    def _board(self, view: View, w: int, h: int) -> tuple[list[Row], Sequence[tuple[str, str]]]:
+        """(the status board, what is not checked), where there is room for it."""
+        if not (self.whole or view.zoomed) or w < 40 or h < 5:
+            return [], ()
+        standings, blind = self._standings.of(view.source)
+        if not standings:
+            return [], blind
+        long = w >= board.LONG_W and h >= board.LONG_H
+        rows = board.rows(standings, view.look, w, long)
+        return ([*rows, fit_row((), w)] if long else rows), blind
 
     def _notes(self, view: View, a: Alert, now: int) -> str:
         """`x3 acked`: what else there is to say about an alert."""
@@ -163,16 +210,36 @@ class AlertsPane(DataPane):
             (sign, S.DIM if symptom else style),
             (units.duration(age, 7) + "  " + lead, S.DIM),
         ]
-        used = 10 + len(lead)
         entity = outside(a.entity, look) if a.entity != "node" else ""
-        size = min(18, w // 4) if w >= 54 else 0
-        room = w - used - (size + 1 if size else 0) - (side + 1 if side else 0)
-        head.append((fit(outside(a.title, look), max(0, room), "<", look.ellipsis), body))
+        title = outside(a.title, look)
+        numbers = self._numbers(view, a) if w >= NUMBERS_W else []
+        size = min(18, w // 4) if w >= 54 and (not numbers or w >= 100) else 0
+        if not size and "/" not in entity and title.startswith(entity):
+            title = title[len(entity) :].lstrip(":： ") or title  # a run's long name: the diagnosis tells it
+        taken = 10 + len(lead) + sum(width(text) for text, _ in numbers)
+        room = w - taken - (size + 1 if size else 0) - (side + 1 if side else 0)
+        head.append((fit(title, max(0, room), "<", look.ellipsis), body))
         if size:
             head.append((" " + fit(entity, size, "<", look.ellipsis), S.DIM))
+        head += numbers
         if side:
             head.append((" " + fit(notes, side, "<", look.ellipsis), S.DIM))
         return fit_row(head, w)
+
+    def _numbers(self, view: View, a: Alert) -> list[Span]:
+        """`       91 %  > 90 %   ▆▆▆▆▇▇▇▇`: the leading number, its threshold, its last minutes."""
+        look, e = view.look, evidence.leading(a)
+        value = limit = lane = ""
+        if e is not None:
+            value, limit = outside(evidence.value(e), look), outside(e.threshold, look, "")
+            if e.series and a.open:
+                values = evidence.lane(view.source, e.series, 4 * SPARK_W * view.source.interval_s, SPARK_W)
+                lane = spark(values, SPARK_W, look, *evidence.scale(e.series, values))
+        return [
+            (" " + fit(value, 11, ">", look.ellipsis), S.VALUE if a.open else S.DIM),
+            ("  " + fit(limit, 9, "<", look.ellipsis) + " ", S.DIM),
+            (fit(lane, SPARK_W), S.GRAPH),
+        ]
 
     def _day(self, view: View, alerts: Sequence[Alert], now: int, w: int) -> list[Row]:
         """How many alerts were opened in each part of the last 24 hours."""
@@ -189,22 +256,23 @@ class AlertsPane(DataPane):
         labels = fit("-24h", cells // 2) + fit("now", cells - cells // 2, ">")
         return [fit_row(((line, S.GRAPH),), w), fit_row(((labels, S.DIM),), w)]
 
-    def _empty(self, view: View, w: int, h: int) -> list[Row]:
+    def _empty(self, view: View, w: int, h: int, blind: Sequence[tuple[str, str]] = ()) -> list[Row]:
         g = glyphs(view.look)
         head = f"{g.closed} No alert is open."
         if self.watch is None or h < 2:
             return message((head,), w, h, head=S.GOOD)
         rows = [fit_row(((head, S.GOOD),), w)]
+        if blind:  # the board above has said the rest
+            return [*rows, *board.blind_rows(blind, view.look, w, h - 1)][:h]
         about = (
             f"{self.watch.rules} rules watch memory, utilisation, convergence, storage, network and the "
             "training's own health."
         )
-        blind = self.watch.blind
         rows += text_rows(about, w, S.DIM)
-        if blind:
-            text = f"{len(blind)} cannot be checked here:"
+        if self.watch.blind:
+            text = f"{len(self.watch.blind)} cannot be checked here:"
             rows += text_rows(text, w, S.TEXT, first=(f"{g.warning} ", S.WARN))
-            for rule, needs in blind:
+            for rule, needs in self.watch.blind:
                 if len(rows) >= h:
                     break
                 rows += text_rows(outside(f"{rule}: {needs}", view.look), w, S.DIM, indent=2)
@@ -252,6 +320,7 @@ class AlertsPane(DataPane):
         return moved
 
     def click(self, x: int, y: int, view: View, double: bool = False) -> Intent | None:
+        y -= self._head
         at = self._top + y
         if 0 <= y < self._page and at < len(self._rows):
             self.selected = self._rows[at]

@@ -15,5 +15,5 @@ def layout(body: Box) -> dict[str, Box]:
         return {LIST: Box(x, y, left, h), DETAIL: Box(x + left, y, w - left, h)}
     if h < 9:
         return {LIST: body}
-    top = max(4, int(h * 0.36))
+    top = max(4, int(h * 0.4))
     return {LIST: Box(x, y, w, top), DETAIL: Box(x, y + top, w, h - top)}

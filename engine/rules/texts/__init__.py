@@ -77,9 +77,14 @@ def catalogue(lang: str) -> Catalogue:
     return CATALOGUE
 
 
+def text_of(lang: str, rule: Rule) -> RuleText:
+    """A rule's texts: the catalogue's, or what the rule itself brings (a user's own)."""
+    return rule.text(lang) or catalogue(lang).rules[rule.id]
+
+
 def words(lang: str, rule: Rule, d: Details) -> Words:
     """Raises KeyError where the rule's details lack a field or key of its texts: a fault of the rule."""
-    text = catalogue(lang).rules[rule.id]
+    text = text_of(lang, rule)
     facts = d.facts
     remedies = []
     for item in d.remedies:

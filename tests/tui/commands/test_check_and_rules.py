@@ -116,7 +116,7 @@ def test_thresholds_of_the_configuration_hold(
     assert main(["rules", "psi-memory", "--config", str(config)]) == 0
     captured = capsys.readouterr()
     assert "some_pct = 60   (default 20)" in captured.out
-    assert "rules.disk-fill.nonsense" in captured.err
+    assert "disk-fill has no threshold nonsense" in captured.err
 
 
 def test_rules_lists_and_explains(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,312 @@
+"""The statistical layer: what is unusual though no rule has a name for it. A note, never more.
+
+One series alone is a mark. A note needs three series of at least two families within five samples, or one
+that stays at twice its threshold for 30 s; what an open alert explains has no vote; there is one such note
+a node, and what comes within ten minutes of it is folded into it. All numbers are the detectors' own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from dctop.engine.rules.alert import Alert
+from dctop.engine.rules.base import (
+    INFO,
+    NODE,
+    Details,
+    Ev,
+    Needs,
+    NodeRule,
+    Outcome,
+    Reading,
+    Rule,
+    num,
+    size,
+    span,
+)
+from dctop.engine.rules.detector import MUTE, Detector
+from dctop.engine.rules.watched import TRAINING, Hit, Watch, watches
+from dctop.engine.rules.window import ACTIVE, NS, Window, median
+
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunState
+
+VOTE = 0.36 / 0.64
+"""Deviation over threshold of a vote: score 0.36."""
+WITHIN = 5
+"""Samples in which votes count together."""
+BURST = 32
+"""Steps of a tick fed one by one; beyond, medians of so many groups."""
+SHOWN = 6
+CAUTIOUS = 5 * MUTE[0]
+"""Samples before which one series alone is no note: what is usual is hardly known."""
+
+
+class Anomaly(NodeRule):
+    """Statistics of every watched series: robust level and scale on three clocks, memory of earlier peaks.
+
+    Deviation z = |x - level| / u, u = 1.25 x mean deviation, at least the series' floor / 8; threshold
+    max(8, 1.25 x the second largest peak before / u); the same over means of 4 (6) and 16 samples (5).
+    """
+
+    id = "anomaly"
+    problem = "compute"
+    kind = "state"
+    severities = "i"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "votes": 3.0, "families": 2.0, "score": 0.36, "alone_ratio": 2.0, "alone_s": 30.0,
+    }  # fmt: skip
+    source = (
+        "peak memory, unit floors and votes of three measured on 303 public labelled series; families, "
+        "single series and folding by design"
+    )
+    always = True
+
+    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
+        super().__init__(overrides)
+        score = min(0.95, max(0.05, self.t["score"]))
+        self._vote = score / (1.0 - score)
+        self._labels: object = None
+        self._by_probe: dict[str, list[Watch]] = {}
+        self._known: dict[str, Watch] = {}
+        self._samples: dict[str, object] = {}
+        self._runs: dict[str, tuple[float, dict[str, Watch]]] = {}
+        self._saved: Mapping[str, list[float]] = {}
+        self._tick = 0
+        self._votes: list[Watch] = []
+        """Those with a vote now."""
+
+    # -- a tick -----------------------------------------------------------------------------------------
+
+    def judge(self, w: Window) -> Outcome:
+        self._tick += 1
+        self._node(w)
+        for run in w.runs:
+            if run.status in ACTIVE:
+                self._run(run, w.mono_ns)
+        self._votes = [v for v in self._votes if self._tick - v.hit_at < WITHIN or v.loud_since is not None]
+        if not self._known or all(v.detector.learning for v in self._known.values()):
+            return Needs("learning")
+        votes = self._counted(w)
+        bad = self._enough(votes, w.mono_ns)
+        return (
+            Reading(NODE, INFO if bad else 0, not bad, (lambda: self._details(votes, w)) if bad else None),
+        )
+
+    def _node(self, w: Window) -> None:
+        snap = w.snap
+        if snap.labels is not self._labels:
+            self._labels = snap.labels
+            self._by_probe = watches(snap, self._known)
+            self._known = {v.key: v for group in self._by_probe.values() for v in group}
+            self._restore()
+        values, samples, now = snap.values, w.frame.samples, w.mono_ns
+        for probe, group in self._by_probe.items():
+            sample = samples.get(probe)
+            if sample is None or self._samples.get(probe) is sample:
+                continue  # nothing new was read: the last value again is no stall
+            self._samples[probe] = sample
+            for v in group:
+                x = values.get(v.key)
+                if v.peers:
+                    others = [o for o in map(snap.num, v.peers) if o is not None]
+                    middle = median(others)
+                    if x is not None and middle is not None:
+                        x = float(x) - middle
+                v.detector.update(x)  # type: ignore[arg-type]  # texts are not watched
+                if v.detector.ratio >= self._vote:
+                    self._hit(v, now)
+                elif v.loud_since is not None:
+                    v.loud_since = None
+
+    def _run(self, run: RunState, now: int) -> None:
+        """New steps of a run: training mode only, the logarithm of the loss."""
+        seen, series = self._runs.get(run.id, (-math.inf, {}))
+        steps = run.columns.get("step")
+        if not steps or steps[-1] <= seen or run.mode not in ("train", None):
+            return
+        first = len(steps)
+        while first and steps[first - 1] > seen:
+            first -= 1
+        for name, floor in TRAINING.items():
+            column = run.columns.get(name)
+            if column is None or len(column) < len(steps):
+                continue
+            v = series.get(name)
+            if v is None:
+                key = f"train.{name}{{run={run.id}}}"
+                v = series[name] = Watch(
+                    key, f"train.{name}", "training", Detector(floor.absolute, floor.relative)
+                )
+            for x in grouped(column[first:]):
+                v.detector.update(math.log(x) if name == "loss" and x > 0.0 else x)
+                if v.detector.ratio >= self._vote:
+                    self._hit(v, now)
+                else:
+                    v.loud_since = None
+        self._runs[run.id] = (steps[-1], series)
+        if len(self._runs) > 8:
+            del self._runs[next(iter(self._runs))]
+
+    def _hit(self, v: Watch, now: int) -> None:
+        f = v.detector.finding()
+        hit = Hit(
+            f.kind, f.ratio, f.value, f.level, f.swing, f.z, f.threshold, f.before, f.before_ago, f.samples
+        )
+        if v.hit is None or self._tick - v.hit_at >= WITHIN or hit.ratio >= v.hit.ratio:
+            v.hit = hit
+        v.hit_at = self._tick
+        if v not in self._votes:
+            self._votes.append(v)
+        if f.ratio < self.t["alone_ratio"]:
+            v.loud_since = None
+        elif v.loud_since is None:
+            v.loud_since = now
+
+    # -- votes --------------------------------------------------------------------------------------------
+
+    def _counted(self, w: Window) -> list[Watch]:
+        """Votes that no open alert explains, the largest deviation first."""
+        votes = self._votes
+        if votes:
+            known = explained(w.alerts)
+            votes = [v for v in votes if v.key not in known and v.family not in known]
+        return sorted(votes, key=lambda v: -(v.hit.ratio if v.hit else 0.0))
+
+    def _enough(self, votes: Sequence[Watch], now: int) -> bool:
+        fresh = [v for v in votes if self._tick - v.hit_at < WITHIN]
+        if len(fresh) >= self.t["votes"] and len({v.family for v in fresh}) >= self.t["families"]:
+            return True
+        alone = int(self.t["alone_s"] * NS)
+        return any(
+            v.loud_since is not None and now - v.loud_since >= alone and v.detector.n > CAUTIOUS
+            for v in votes
+        )
+
+    def marks(self) -> dict[str, str]:
+        """Series key -> kind (spike, shift, drift, stall) of those that alarm on their own just now."""
+        return {
+            v.key: v.hit.kind
+            for v in self._votes
+            if v.hit is not None and v.hit.ratio >= 1.0 and self._tick - v.hit_at < WITHIN
+        }
+
+    def watched(self) -> Mapping[str, Sequence[Watch]]:
+        """Probe -> what is watched of it now."""
+        return self._by_probe
+
+    def _details(self, votes: Sequence[Watch], w: Window) -> Details:
+        facts: dict[str, object] = {f"m{i}": "" for i in range(1, SHOWN + 1)}
+        evidence: list[Ev] = []
+        for i, v in enumerate(votes[:SHOWN], 1):
+            hit = v.hit
+            assert hit is not None
+            facts[f"m{i}"] = v.key
+            unit = unit_of(v.metric)
+            drawn = None if v.family == "training" else v.key  # runs are no series of the history
+            usual = f"{shown(hit.level, unit)} ± {shown(hit.swing, unit)}"
+            evidence.append(Ev(f"m{i}", _plain(v, hit.value), unit, f"{hit.kind}: {usual}", drawn))
+        first = votes[0]
+        hit = first.hit
+        assert hit is not None
+        unit = unit_of(first.metric)
+        families = sorted({v.family for v in votes})
+        facts |= {
+            "series": first.key, "value": shown(_plain(first, hit.value), unit), "z": num(hit.z, 2),
+            "level": shown(hit.level, unit), "swing": shown(hit.swing, unit), "limit": num(hit.threshold, 2),
+            "before": num(hit.before, 2), "ago": span(hit.before_ago * w.source.interval_s),
+            "over": span(hit.samples * w.source.interval_s),
+            "others": ", ".join(v.key for v in votes[1:SHOWN]),
+            "n": len(votes), "families": ", ".join(families),
+        }  # fmt: skip
+        kind = hit.kind if len(votes) == 1 else f"{hit.kind}.many"
+        remedies: list[str | tuple[str, Mapping[str, object]]]
+        remedies = ["look", "mute"] if first.family != "training" else ["run", "mute"]
+        return Details(evidence, facts, remedies, ("rules",), None, kind)
+
+    # -- a life longer than the process ----------------------------------------------------------------------
+
+    def state(self) -> dict[str, list[float]]:
+        """Key -> numbers, of every series that has learned."""
+        return {k: v.detector.state() for k, v in self._known.items() if not v.detector.learning}
+
+    def restore(self, saved: Mapping[str, list[float]]) -> None:
+        """Go on where `state()` was, for series that have not begun."""
+        self._saved = saved
+        self._restore()
+
+    def _restore(self) -> None:
+        for key, v in self._known.items():
+            if v.detector.n == 0 and key in self._saved:
+                v.detector.restore(self._saved[key])
+
+
+def grouped(values: Sequence[float]) -> list[float]:
+    """Finite values; of more than 32 the medians of 32 groups in order."""
+    known = [x for x in values if x - x == 0]
+    if len(known) <= BURST:
+        return known
+    step = len(known) / BURST
+    return [sorted(g)[len(g) // 2] for i in range(BURST) if (g := known[int(i * step) : int((i + 1) * step)])]
+
+
+# fmt: off
+_FAMILY_OF = {
+    "cpu": "cpu", "container": "cpu", "gpu": "gpu", "memory": "memory", "disk": "disk", "fs": "disk",
+    "net": "network", "tcp": "network", "ib": "network", "train": "training",
+}
+_BY_RULE: Mapping[str, tuple[str, ...]] = {
+    "cpu-contended": ("cpu", "training"), "cpu-saturated": ("cpu",), "cpu-steal": ("cpu", "training"),
+    "cpu-throttled-cgroup": ("cpu", "training"), "input-bound": ("training",),
+    "loss-nonfinite": ("training",), "throughput-regression": ("training",), "oom-killed": ("memory",),
+    "oom-host-exception": ("memory",),
+}
+# fmt: on
+
+
+def explained(alerts: Sequence[Alert]) -> set[str]:
+    """Series keys and families that an open warning or worse is about."""
+    out: set[str] = set()
+    for a in alerts:
+        if not a.open or a.severity == "info" or a.rule == Anomaly.id:
+            continue
+        out.update(_BY_RULE.get(a.rule, ()))
+        if a.problem == "convergence":
+            out.add("training")
+        for e in a.evidence:
+            if e.series:
+                out.add(e.series)
+                out.add(_family(e.series))
+    return out
+
+
+def _family(key: str) -> str:
+    """The family of a series: pressure by what is waited for."""
+    first, _, rest = key.partition(".")
+    if first == "pressure":
+        return {"io": "disk", "memory": "memory"}.get(rest.partition(".")[0], "cpu")
+    return _FAMILY_OF.get(first, first)
+
+
+def unit_of(metric: str) -> str:
+    """The unit values are shown in."""
+    from dctop.engine.metrics.derived import CATALOGUE
+
+    found = CATALOGUE.get(metric)
+    return found.unit if found is not None else "s" if metric == "train.step_s" else ""
+
+
+def shown(x: float, unit: str) -> str:
+    if unit in ("bytes", "bytes/s"):
+        return size(x) + unit.removeprefix("bytes")
+    return span(x) if unit == "s" and x >= 0 else f"{num(x)} {unit}".rstrip()
+
+
+def _plain(v: Watch, x: float) -> float:
+    """The loss is watched by its logarithm and shown as it is."""
+    return x if v.metric != "train.loss" or abs(x) > 700 else math.exp(x)
+
+
+RULES: tuple[type[Rule], ...] = (Anomaly,)

@@ -1,0 +1,241 @@
+"""Problem 4, runs that learn too slowly or not steadily: step size, swings between evaluations, capacity."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from dctop.engine.metrics.trend import theil_sen
+from dctop.engine.rules.base import (
+    INFO,
+    NOT_APPLICABLE,
+    WARNING,
+    BlockRule,
+    Details,
+    Ev,
+    Needs,
+    Outcome,
+    Reading,
+    Rule,
+    RunRule,
+    num,
+)
+from dctop.engine.rules.runwindow import RunWindow
+from dctop.engine.rules.window import median
+
+
+def autocorrelation(values: Sequence[float]) -> float | None:
+    """Lag-1 autocorrelation; None of fewer than three values or a constant."""
+    n = len(values)
+    if n < 3:
+        return None
+    mean = sum(values) / n
+    spread = sum((v - mean) ** 2 for v in values)
+    if spread <= 0:
+        return None
+    return sum((a - mean) * (b - mean) for a, b in itertools.pairwise(values)) / spread
+
+
+def accuracies(run: RunWindow) -> list[float]:
+    """Of the evaluations, oldest first."""
+    found = (e.get("accuracy") for e in run.run.evals)
+    return [float(a) for a in found if isinstance(a, (int, float)) and a - a == 0]
+
+
+class LrTooLow(RunRule):
+    """Update ratio u = max over weight tensors of |change| / |value| (L2), median of 5, below 1e-4 while
+    the loss is still above 0.9 ln C; clear above 3e-4 (healthy about 1e-3). lr_new = lr x min(10, 3e-3 /
+    u). Verified: by step 90 on Adam 1e-6 and SGD 1e-3, never on healthy runs. Not judged: resumed runs
+    (fine-tuning)."""
+
+    id = "lr-too-low"
+    problem = "convergence"
+    kind = "state"
+    severities = "w"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "ratio": 1e-4, "clear_ratio": 3e-4, "loss_share": 0.9, "after_step": 80.0, "wanted_ratio": 3e-3,
+        "hold_s": 0.0,
+    }  # fmt: skip
+    source = "verified on 25 runs; Karpathy's update ratio of 1e-3"
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.training or run.resumed:
+            return NOT_APPLICABLE
+        ln = run.ln_classes
+        if ln is None:
+            return Needs("classes")
+        if (run.step or 0) < self.t["after_step"]:
+            return Needs("steps", f"{self.t['after_step']:g}")
+        ratio, loss = run.median("update_ratio", 5), run.median("loss", 20)
+        if ratio is None or loss is None:
+            return Needs("field", "update_ratio")
+        if ratio > self.t["clear_ratio"] or loss < 0.8 * self.t["loss_share"] * ln:
+            return ()
+        low = 0 < ratio < self.t["ratio"] and loss > self.t["loss_share"] * ln
+        level = WARNING if low else 0
+        return (Reading(run.id, level, False, lambda: self._details(run, ratio, loss, ln), step=run.step),)
+
+    def _details(self, run: RunWindow, ratio: float, loss: float, ln: float) -> Details:
+        lr = run.median("lr", 5, 1)
+        factor = min(10.0, self.t["wanted_ratio"] / ratio)
+        evidence = [
+            Ev("ratio", ratio, "", f"< {self.t['ratio']:g}"),
+            Ev("loss", loss, "", f"> {self.t['loss_share'] * ln:.3g}"),
+            Ev("lr", lr),
+            Ev("grad", run.median("grad_norm", 20, 1)),
+        ]
+        facts = {"run": run.id, "ratio": num(ratio), "loss": num(loss), "ln": num(ln), "lr": num(lr),
+                 "new": num(None if lr is None else lr * factor)}  # fmt: skip
+        return Details(evidence, facts, ["raise", "frozen"])
+
+
+class LrCouldRise(BlockRule):
+    """Lag-1 autocorrelation of the loss over 200 steps above 0.5 while it falls and u < 1e-3: each step
+    goes the way of the last, so longer ones would do. Verified: 0.69 at Adam 1e-5, -0.15 to 0.12 on healthy
+    runs. Batches of the whole set are smooth anyway and not judged."""
+
+    id = "lr-could-rise"
+    problem = "convergence"
+    kind = "state"
+    severities = "i"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "ac1": 0.5, "clear_ac1": 0.35, "ratio": 1e-3, "steps": 200.0, "wanted_ratio": 3e-3, "hold_s": 10.0,
+    }  # fmt: skip
+    source = "verified on 25 runs"
+
+    def look(self, run: RunWindow) -> Outcome:
+        if run.config("config", "optimizer") == "batch-gd":
+            return NOT_APPLICABLE
+        n = int(self.t["steps"])
+        loss = run.train("loss", n)
+        if len(loss) < n:
+            return Needs("steps", str(n))
+        ratio = run.median("update_ratio", 5)
+        if ratio is None:
+            return Needs("field", "update_ratio")
+        ac1 = autocorrelation(loss)
+        if ac1 is None or ac1 < self.t["clear_ac1"] or ratio >= 1.5 * self.t["ratio"]:
+            return ()
+        trend = theil_sen(loss, 1.0)
+        falls = trend is not None and trend.slope < 0 and trend.tau < -0.2
+        level = INFO if ac1 > self.t["ac1"] and ratio < self.t["ratio"] and falls else 0
+        return (Reading(run.id, level, False, lambda: self._details(run, ac1, ratio), step=run.step),)
+
+    def _details(self, run: RunWindow, ac1: float, ratio: float) -> Details:
+        lr = run.median("lr", 5, 1)
+        factor = min(10.0, max(2.0, self.t["wanted_ratio"] / max(ratio, 1e-9)))
+        evidence = [
+            Ev("ac1", round(ac1, 3), "", f"> {self.t['ac1']:g}"),
+            Ev("ratio", ratio, "", f"< {self.t['ratio']:g}"),
+            Ev("lr", lr),
+        ]
+        facts = {"run": run.id, "ac1": num(ac1), "ratio": num(ratio), "lr": num(lr),
+                 "new": num(None if lr is None else lr * factor), "steps": int(self.t["steps"])}  # fmt: skip
+        return Details(evidence, facts, ["raise"])
+
+
+class LossOscillation(RunRule):
+    """Accuracy of the evaluations swings to and fro: at least a fifth of them are turning points at least 3
+    points from both neighbours (AutoTrainer zeta 0.03, eta 0.2), of at least five evaluations. Noise of
+    single batches is no oscillation: steps are not looked at."""
+
+    id = "loss-oscillation"
+    problem = "convergence"
+    kind = "state"
+    severities = "w"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "swing": 0.03, "share": 0.2, "clear_share": 0.1, "evals": 5.0, "hold_s": 0.0,
+    }  # fmt: skip
+    source = "AutoTrainer (ICSE'21)"
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.active:
+            return NOT_APPLICABLE
+        found = accuracies(run)[-20:]
+        if len(found) < self.t["evals"]:
+            return Needs("evals", f"{self.t['evals']:g}")
+        swings = turning_points(found, self.t["swing"])
+        share = len(swings) / len(found)
+        if share < self.t["clear_share"]:
+            return ()
+        level = WARNING if share >= self.t["share"] else 0
+        return (Reading(run.id, level, False, lambda: self._details(run, found, swings), step=run.step),)
+
+    def _details(self, run: RunWindow, found: list[float], swings: list[float]) -> Details:
+        lr, batch = run.median("lr", 5, 1), run.batch
+        size = 100 * (median(swings) or 0.0)
+        evidence = [
+            Ev("share", round(100 * len(swings) / len(found), 1), "%", f">= {100 * self.t['share']:g} %"),
+            Ev("swing", round(size, 2), "%", f">= {100 * self.t['swing']:g} %"),
+            Ev("best", round(100 * max(found), 2), "%"),
+            Ev("now", round(100 * found[-1], 2), "%"),
+            Ev("lr", lr),
+        ]
+        facts = {"run": run.id, "swing": num(size), "n": len(swings), "of": len(found), "lr": num(lr),
+                 "new": num(None if lr is None else lr / 2), "batch": num(batch, 9),
+                 "more": num(None if batch is None else 2 * batch, 9)}  # fmt: skip
+        return Details(evidence, facts, ["lower", "batch", "best"])
+
+
+def turning_points(values: Sequence[float], least: float) -> list[float]:
+    """Sizes of the swings at local extremes at least `least` from both neighbours."""
+    out: list[float] = []
+    for a, b, c in zip(values, values[1:], values[2:], strict=False):
+        if (b - a) * (b - c) > 0 and min(abs(b - a), abs(b - c)) >= least:
+            out.append(min(abs(b - a), abs(b - c)))
+    return out
+
+
+class Underfitting(RunRule):
+    """Three evaluations without 0.5 points more, training and validation accuracy within 2 points of each
+    other, and the training loss still above 0.5 ln C: the model (or its regularisation) is the limit, not
+    the data seen."""
+
+    id = "underfitting"
+    problem = "convergence"
+    kind = "state"
+    severities = "w"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "gap": 0.02, "gain": 0.005, "evals": 4.0, "loss_share": 0.5, "clear_share": 0.45, "hold_s": 0.0,
+    }  # fmt: skip
+    source = "handbook, problem 5; AutoTrainer"
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.active:
+            return NOT_APPLICABLE
+        ln = run.ln_classes
+        if ln is None:
+            return Needs("classes")
+        n = int(self.t["evals"])
+        found, right, loss = accuracies(run), run.train("accuracy", 200), run.median("loss", 100)
+        if len(found) < n:
+            return Needs("evals", str(n))
+        if len(right) < 100 or loss is None:
+            return Needs("field", "accuracy")
+        if loss < self.t["clear_share"] * ln:
+            return ()
+        train, val = sum(right) / len(right), found[-1]
+        stuck = max(found[-n + 1 :]) < found[-n] + self.t["gain"]
+        low = stuck and abs(train - val) < self.t["gap"] and loss > self.t["loss_share"] * ln
+        level = WARNING if low else 0
+        return (
+            Reading(run.id, level, False, lambda: self._details(run, train, val, loss, ln), step=run.step),
+        )
+
+    def _details(self, run: RunWindow, train: float, val: float, loss: float, ln: float) -> Details:
+        decay = run.config("config", "weight_decay")
+        evidence = [
+            Ev("train", round(100 * train, 2), "%"),
+            Ev("val", round(100 * val, 2), "%"),
+            Ev("gap", round(100 * abs(train - val), 2), "%", f"< {100 * self.t['gap']:g} %"),
+            Ev("loss", loss, "", f"> {self.t['loss_share'] * ln:.3g}"),
+            Ev("decay", decay if isinstance(decay, (int, float)) else None),
+        ]
+        facts = {"run": run.id, "train": f"{100 * train:.1f}", "val": f"{100 * val:.1f}", "loss": num(loss),
+                 "decay": num(decay) if isinstance(decay, (int, float)) else "?"}  # fmt: skip
+        regularised = isinstance(decay, (int, float)) and decay > 0
+        return Details(evidence, facts, ["decay", "wider", "longer"] if regularised else ["wider", "longer"])
+
+
+RULES: tuple[type[Rule], ...] = (LrTooLow, LrCouldRise, LossOscillation, Underfitting)

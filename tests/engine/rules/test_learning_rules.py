@@ -1,0 +1,191 @@
+"""Learning too slowly or unsteadily, loaders, jitter, starving storage: fires on its cause, silent in its
+traps."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from dctop.engine.rules.learning import autocorrelation, turning_points
+from tests.engine.rules.scene import Scene, noisy, values
+
+
+def flat(level: float, seed: int = 1, sd: float = 0.02) -> object:
+    r = random.Random(seed)
+    return lambda step: level + r.gauss(0, sd)
+
+
+def test_a_learning_rate_too_low_is_told_with_the_factor() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 100, loss=flat(2.3), update_ratio=1e-5, lr=1e-6)
+    a = s.alert("lr-too-low")
+    assert a.severity == "warning"
+    assert a.remedies[0].quantity == "lr 1e-06 -> 1e-05"
+    assert values(a)["Update ratio"] == 1e-5
+    s.train(run, 60, loss=flat(1.2), update_ratio=1e-3)
+    s.go(40)
+    assert s.found("lr-too-low")[0].state != "firing"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"update_ratio": 1e-3, "loss": flat(2.3)}, {"update_ratio": 1e-5, "loss": flat(0.4)}]
+)
+def test_normal_updates_and_late_training_are_not_too_low(fields: dict[str, object]) -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 200, **fields)
+    s.quiet("lr-too-low")
+
+
+def test_a_resumed_run_is_not_called_too_slow() -> None:
+    s = Scene()
+    run = s.run()
+    run.event("note", "resumed from step 100")
+    s.train(run, 200, loss=flat(2.3), update_ratio=1e-5)
+    s.quiet("lr-too-low", but_checked=False)
+
+
+def test_a_run_that_could_take_longer_steps() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 600, loss=lambda step: 2.3 - 0.001 * step, update_ratio=3e-4, lr=1e-5)
+    s.go(15)
+    a = s.alert("lr-could-rise")
+    assert a.severity == "info"
+    assert a.remedies[0].quantity == "lr 1e-05 -> 0.0001"
+
+
+def test_noisy_healthy_losses_could_not_rise() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 600, loss=flat(0.8, sd=0.2), update_ratio=5e-4)
+    s.quiet("lr-could-rise")
+
+
+def evaluate(s: Scene, run: object, *accuracies: float, loss: float = 1.3, train: float = 0.5) -> None:
+    for a in accuracies:
+        s.train(run, 100, loss=flat(loss), accuracy=train)  # type: ignore[arg-type]
+        run.event("eval", "eval", None, accuracy=a, loss=loss)  # type: ignore[attr-defined]
+        s.go()
+
+
+def test_swings_between_evaluations_are_an_oscillation() -> None:
+    s = Scene()
+    run = s.run()
+    evaluate(s, run, 0.6, 0.75, 0.62, 0.78, 0.63)
+    a = s.alert("loss-oscillation")
+    assert values(a)["Turning points"] == 60.0
+    assert a.remedies[0].quantity == "lr 0.001 -> 0.0005"
+
+
+def test_a_steady_rise_and_small_noise_are_none() -> None:
+    s = Scene()
+    run = s.run()
+    evaluate(s, run, 0.6, 0.7, 0.8, 0.82, 0.81, 0.83)
+    s.quiet("loss-oscillation")
+
+
+def test_equally_low_accuracies_that_no_longer_rise_are_underfitting() -> None:
+    s = Scene()
+    run = s.run(weight_decay=0.1)
+    evaluate(s, run, 0.49, 0.5, 0.5, 0.501, 0.5)
+    a = s.alert("underfitting")
+    assert a.remedies[0].quantity == "weight decay 0.1 -> 0"
+    assert values(a)["Validation accuracy"] == 50.0
+
+
+@pytest.mark.parametrize(("train", "loss"), [(0.9, 1.3), (0.5, 0.3)])
+def test_a_gap_or_a_low_loss_is_no_underfitting(train: float, loss: float) -> None:
+    s = Scene()
+    run = s.run()
+    evaluate(s, run, 0.49, 0.5, 0.5, 0.501, 0.5, train=train, loss=loss)
+    s.quiet("underfitting")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "label", "value"),
+    [
+        ("RuntimeError: DataLoader timed out after 30 seconds", "loader-hang", "Waited", 30.0),
+        ("Caught ValueError in DataLoader worker process 2.\nValueError: bad image 17", "bad-sample", "Said",
+         "ValueError: bad image 17"),
+    ],
+)  # fmt: skip
+def test_what_a_loader_said_is_told_and_explains_the_crash(
+    text: str, rule: str, label: str, value: object
+) -> None:
+    s = Scene()
+    run = s.run(workers=4)
+    s.train(run, 100)
+    run.event("exception", text, 100)
+    run.end("failed", 1, "RuntimeError")
+    s.go(2)
+    a = s.alert(rule)
+    assert (a.severity, a.kind, values(a)[label]) == ("critical", "event", value)
+    assert s.alert("worker-crashed").suppressed_by == rule
+
+
+def test_other_exceptions_are_neither() -> None:
+    s = Scene()
+    run = s.run()
+    run.event("exception", "RuntimeError: shapes do not match", 1)
+    s.go(2)
+    s.quiet("loader-hang", False)
+    s.quiet("bad-sample", False)
+
+
+def test_periodic_slow_steps_are_told_with_their_period() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 900, step_s=lambda step: 0.2 if step % 10 == 0 else 0.02)
+    s.train(run, 1700, step_s=lambda step: 0.2 if step % 10 == 0 else 0.02)
+    a = s.alert("step-jitter")
+    assert a.severity == "info"
+    assert values(a)["Period"] == 10
+    assert "one every 10 steps" in a.why
+    assert a.cost is not None
+
+
+def test_usual_noise_and_fast_steps_do_not_jitter() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 2400, step_s=noisy(0.02, 0.2))
+    s.quiet("step-jitter")
+    other = Scene()
+    run = other.run()
+    other.train(run, 2400, step_s=lambda step: 0.004 if step % 9 == 0 else 0.001)
+    other.quiet("step-jitter")
+
+
+def starving(s: Scene, psi: float) -> None:
+    run = s.run()
+    s.set({"pressure.io.some_avg10_pct": psi})
+    s.train(run, 5000, step_s=0.03, data_s=0.012)
+
+
+def test_a_run_that_starves_while_storage_is_busy_is_disk_bound() -> None:
+    s = Scene()
+    starving(s, 45.0)
+    a = s.alert("disk-bound")
+    assert a.severity == "warning"
+    assert a.remedies[0].effect == "step 30 -> 18 ms"
+    assert s.alert("input-bound").suppressed_by == "disk-bound"
+
+
+def test_a_run_that_starves_alone_is_input_bound_only() -> None:
+    s = Scene()
+    starving(s, 1.0)
+    s.quiet("disk-bound")
+    assert s.alert("input-bound").suppressed_by is None
+
+
+def test_statistics() -> None:
+    assert autocorrelation([1.0, 2.0]) is None
+    assert autocorrelation([3.0] * 9) is None
+    rising = autocorrelation([float(i) for i in range(100)])
+    assert rising is not None and rising > 0.9
+    wobble = autocorrelation([math.cos(math.pi * i) for i in range(100)])
+    assert wobble is not None and wobble < -0.9
+    assert turning_points([0.6, 0.7, 0.6, 0.61, 0.6], 0.03) == pytest.approx([0.1])
