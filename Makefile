@@ -6,6 +6,7 @@
 #   make bench        benchmarks, side by side with btop, htop, nvitop and glances
 #   make bench-gpu    what watching GPUs costs, on a simulated driver, beside nvitop, gpustat and nvtop
 #   make trials       recordings against kills, power cuts, damage: hundreds of times
+#   make drill        plants every fault, judges and scores the diagnosis: docs/DIAGNOSIS.md (about 25 minutes)
 #   make screenshots  the pictures of the README, from real runs
 #   make report-pictures  a report in a headless Chromium, light and dark
 #   make clean        remove everything made here
@@ -14,7 +15,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := run
-.PHONY: run test check format lint types bench bench-gpu trials screenshots report-pictures docs clean base train dev
+.PHONY: run test check format lint types bench bench-gpu trials drill screenshots report-pictures docs clean base train dev
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -62,6 +63,9 @@ bench-gpu: dev
 
 trials: dev
 	@$(PY) tests/benchmarks/trials_recording.py $(ARGS)
+
+drill: dev
+	@$(PY) -m tests.faults.drill --out docs/DIAGNOSIS.md $(ARGS)
 
 screenshots: dev
 	@$(PY) screenshots/make.py $(ARGS)

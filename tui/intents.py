@@ -62,6 +62,13 @@ class MuteAlert(Intent):
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyRemedy(Intent):
+    """Choose a remedy of the alert, confirm, end the run and start its successor."""
+
+    alert_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShowAlert(Intent):
     alert_id: int
 

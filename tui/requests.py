@@ -45,6 +45,8 @@ class Requests:
                 self.on_alert("ack", alert_id)
             case i.MuteAlert(alert_id):
                 self.on_alert("mute", alert_id)
+            case i.ApplyRemedy(alert_id):
+                self.apply_remedy(alert_id)
             case i.ShowAlert(alert_id):
                 self.show_alert(alert_id)
             case i.ShowRun(run_id):
@@ -155,6 +157,12 @@ class Requests:
             source.mute(alert_id, MUTE_MINUTES)
             self.app.say(f"muted for {MUTE_MINUTES:.0f} min")
         self.app.node.update()
+
+    def apply_remedy(self, alert_id: int) -> None:
+        from dctop.tui.remedyrequests import offer
+
+        if not self.refused("applying a remedy"):
+            offer(self.app, alert_id)
 
     def show_alert(self, alert_id: int) -> None:
         node, s = self.app.node, self.app.state

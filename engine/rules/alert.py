@@ -30,6 +30,8 @@ class Remedy:
     quantity: str | None = None
     effect: str | None = None
     command: str | None = None
+    key: str | None = None
+    """Of the rule's texts: what `remedies.plan` knows it by, in any language."""
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ def rule_classes() -> tuple[type[Rule], ...]:
         convergence,
         curves,
         deaths,
+        evals,
         gpu_events,
         gpu_states,
         kernel,
@@ -24,6 +25,7 @@ def rule_classes() -> tuple[type[Rule], ...]:
         runhealth,
         storage,
         throughput,
+        outcome,
     )
 
     modules = (
@@ -36,8 +38,10 @@ def rule_classes() -> tuple[type[Rule], ...]:
         convergence,
         curves,
         learning,
+        evals,
         runhealth,
         loaders,
+        outcome,
         storage,
         network,
         kernel,

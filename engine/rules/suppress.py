@@ -18,7 +18,7 @@ CONVERGENCE = (
     "loss-diverging", "loss-spike", "grad-exploding", "grad-vanishing", "early-divergence",
     "init-loss-mismatch", "chance-level", "plateau", "overfitting", "underfitting", "lr-too-low",
     "lr-could-rise", "slow-convergence", "loss-oscillation", "dead-relu", "param-not-updating",
-    "amp-scale-collapse",
+    "amp-scale-collapse", "confidence-shift", "class-recall-collapse",
 )  # fmt: skip
 ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("xid", ("training-stalled", "worker-crashed", "worker-sigkilled", "oom-cuda")),
@@ -63,6 +63,7 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("chance-level", ("plateau",)),
     ("loss-diverging", ("loss-spike", "grad-exploding", "plateau")),
     ("preprocess-mismatch", ("eval-accuracy-drop", "prediction-drift")),
+    ("confidence-shift", ("overfitting", "class-recall-collapse")),
     ("training-stalled", ("throughput-regression",)),
 )  # fmt: skip
 """(root, its symptoms), gravest root first: the first that is open names the symptom's cause."""

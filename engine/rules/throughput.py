@@ -87,8 +87,10 @@ class InputBound(RunRule):
             "before": num(step * 1000),
             "after": num(predicted * 1000),
         }
-        if p / most > compute:
-            remedies: list[str | tuple[str, Mapping[str, object]]] = ["cache", "workers"]
+        if workers and min(wanted, most) <= workers:
+            remedies: list[str | tuple[str, Mapping[str, object]]] = ["cache"]  # as many as the cores allow
+        elif p / most > compute:
+            remedies = ["cache", "workers"]
         else:
             remedies = ["workers", "cache"]
         return Details(evidence, facts, remedies, predicts=Prediction("step_s", predicted))

@@ -95,10 +95,12 @@ def launch(
     python: str | None = None,
     resume: str | None = None,
     checkpoint: str = "last",
+    remedy: Mapping[str, object] | None = None,
 ) -> LaunchResult:
     """Start a run and return at once; it goes on without us. `config`: option names and values (also
     `workload`, `python` and `resume`, as a dialog has them); `resume`: id of a run to continue, from its
-    `checkpoint` (`last`, `best`, a step, a path).
+    `checkpoint` (`last`, `best`, a step, a path). `remedy`: what the run is to mend, for its run.json; its
+    `run` is the parent where none is continued.
 
     Never raises: everything that can go wrong is one line in `error`.
     """
@@ -109,6 +111,8 @@ def launch(
     usual_python, usual_data = configured()
     try:
         parent = _parent(resume, asked, checkpoint) if resume else None
+        if parent is None and remedy is not None:
+            parent = {"run": remedy.get("run"), "checkpoint": None}
         resolved = resolve(asked, workload)
         folder = None
         if workload == "mnist-cnn" and not resolved["synthetic"]:
@@ -127,9 +131,10 @@ def launch(
         "workload": workload,
         "parent": parent,
         "resume_from": parent["checkpoint"] if parent else None,
+        **({"remedy": dict(remedy)} if remedy is not None else {}),
     }
     result = begin(found.path, WORKER, workload, run)
-    if result.run_id is not None:
+    if result.run_id is not None and remedy is None:
         remember(workload, {**resolved, "python": python})
     return result
 

@@ -26,10 +26,12 @@ def configure(parser: ArgumentParser) -> None:
         "action",
         nargs="?",
         default="list",
-        choices=("list", "show", "attach", "stop", "checkpoint", "resume", "rm"),
+        choices=("list", "show", "attach", "stop", "checkpoint", "resume", "rm", "apply"),
         help="default: list",
     )
-    parser.add_argument("run", nargs="*", help="run id, its beginning, or `last`")
+    parser.add_argument(
+        "run", nargs="*", help="run id, its beginning, or `last`; apply: then the remedy (none: list them)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--all", action="store_true", help=f"list more than the newest {SHOWN}")
     parser.add_argument("--force", action="store_true", help="stop: kill it at once, nothing is saved")
@@ -48,6 +50,10 @@ def run(args: Namespace) -> int:
         raise CommandError(f"{args.action} which run? `dctop runs` lists them; `last` is the newest")
     from dctop.engine.training import control
 
+    if args.action == "apply":
+        from dctop.tui.commands.apply import apply
+
+        return apply(args.run, args.json)
     try:
         states = [control.find(name) for name in args.run]
         if args.action == "show":
@@ -217,6 +223,11 @@ def _print_run(s: RunState) -> None:
         ("directory", s.directory),
         ("options", "  ".join(f"{k}={v}" for k, v in asked.items()) if isinstance(asked, dict) else "-"),
     ]
+    remedy = s.config.get("remedy")
+    if isinstance(remedy, dict):
+        from dctop.tui.commands.apply import outcome
+
+        facts.append(("remedy", outcome(s, remedy)))
     for name, value in facts:
         print(f"{name:<10} {value}")
     for c in checkpoints_of(s):

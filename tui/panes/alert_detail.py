@@ -10,7 +10,7 @@ from dctop.tui.draw import units
 from dctop.tui.draw.glyphs import glyphs
 from dctop.tui.draw.graph import spark
 from dctop.tui.draw.rows import Row, S, Span, blank, fit, fit_row, width
-from dctop.tui.intents import AckAlert, CopyText, Intent, MuteAlert, Notice
+from dctop.tui.intents import AckAlert, ApplyRemedy, CopyText, Intent, MuteAlert, Notice
 from dctop.tui.keys import Action
 from dctop.tui.panes import evidence
 from dctop.tui.panes.alerts import muted, severity_mark, symptoms_under, under_roots
@@ -30,6 +30,7 @@ class AlertDetailPane(DataPane):
     actions = (
         Action("diagnosis.copy", ("c",), "copy", "Copy the diagnosis as text."),
         Action("diagnosis.command", ("y",), "copy command", "Copy the first remedy's command."),
+        Action("diagnosis.apply", ("p",), "apply", "Apply a remedy: end the run, start its successor."),
         Action("diagnosis.ack", ("a",), "ack", "Acknowledge the alert."),
         Action("diagnosis.mute", ("s",), "mute 1h", "Silence the alert for an hour."),
         Action("diagnosis.down", ("down", "pagedown"), "down", "Scroll down.", footer=False),
@@ -239,6 +240,8 @@ class AlertDetailPane(DataPane):
             return CopyText(command) if command else Notice("No remedy of this alert has a command.")
         if view.source.mode == "replay":
             return Notice("This is a recording: its alerts are what they were.", "warning")
+        if what == "apply":
+            return ApplyRemedy(a.id)
         return AckAlert(a.id) if what == "ack" else MuteAlert(a.id)
 
     def scroll(self, rows: int) -> bool:

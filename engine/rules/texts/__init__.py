@@ -89,7 +89,7 @@ def words(lang: str, rule: Rule, d: Details) -> Words:
     remedies = []
     for item in d.remedies:
         key, more = (item, facts) if isinstance(item, str) else (item[0], {**facts, **item[1]})
-        remedies.append(_remedy(text.remedies[key], more))
+        remedies.append(_remedy(key, text.remedies[key], more))
     return Words(
         title=text.variants.get(f"title.{d.variant}", text.title).format_map(facts),
         why=text.variants.get(f"why.{d.variant}", text.why).format_map(facts),
@@ -104,11 +104,12 @@ def words(lang: str, rule: Rule, d: Details) -> Words:
     )
 
 
-def _remedy(text: RemedyText, fields: Mapping[str, object]) -> Remedy:
+def _remedy(key: str, text: RemedyText, fields: Mapping[str, object]) -> Remedy:
     def fill(template: str | None) -> str | None:
         return None if template is None else template.format_map(fields)
 
-    return Remedy(text.text.format_map(fields), fill(text.quantity), fill(text.effect), fill(text.command))
+    said = text.text.format_map(fields)
+    return Remedy(said, fill(text.quantity), fill(text.effect), fill(text.command), key)
 
 
 def needs(lang: str, n: Needs) -> str:

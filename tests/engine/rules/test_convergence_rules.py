@@ -263,9 +263,20 @@ def test_a_worse_loss_in_both_is_no_overfitting() -> None:
     s.quiet("overfitting")
 
 
-def test_warm_up_steps_are_not_judged() -> None:
+def test_the_first_20_steps_are_not_judged() -> None:
     s = Scene()
     run = fresh(s)
-    s.train(run, 300, 10, loss=lambda n: 2.3 if n % 50 else 9.0, grad_norm=lambda n: 1.0 if n % 40 else 99.0)
+    s.train(run, 20, 10, loss=lambda n: 9.0 if n > 15 else 1.0, grad_norm=lambda n: 99.0 if n == 18 else 1.0)
     s.quiet("loss-spike", but_checked=False)
+    s.quiet("grad-exploding", but_checked=False)
     assert "training steps" in s.unknown("loss-spike")
+
+
+def test_a_loss_is_judged_while_the_clock_still_warms_up() -> None:
+    """A fast run makes a thousand steps in the 10 s that a step time needs to settle."""
+    s = Scene()
+    run = fresh(s)
+    s.train(run, 200, 100, loss=1.0, step_s=0.01, data_s=0.005)
+    s.train(run, 20, 20, loss=9.0, step_s=0.01, data_s=0.005)
+    assert s.alert("loss-spike").first_step == 201
+    assert not s.found("input-bound")

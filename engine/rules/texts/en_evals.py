@@ -1,0 +1,46 @@
+"""Words of the rules in English: evaluations, and what became of a remedy."""
+
+from __future__ import annotations
+
+from dctop.engine.rules.texts import RemedyText as R
+from dctop.engine.rules.texts import RuleText
+
+# fmt: off
+RULES: dict[str, RuleText] = {
+    "class-recall-collapse": RuleText(
+        title="{run} does not recognise {name}: {recall} % of it are found",
+        why="Over all classes {accuracy} % are right, so the mean hides it. The best evaluation found {best} %.",
+        evidence={"recall": "Recall", "best": "Best recall", "accuracy": "Accuracy over all"},
+        remedies={
+            "count": R("Count the labels of {name} in the training data", "recall {recall} %", "shows whether it is rare or mislabelled"),
+            "weights": R("Weight the loss by class", "w = N / (C n)", "recall of {name} rises, others fall a little"),
+            "data": R("Or sample {name} more often, augment it", None, "recall of {name} rises"),
+        },
+        condition="STATE: recall of a class < {recall}, or {drop} below its best, in {evals} evaluations while the accuracy is above {accuracy}, after {samples} samples.",
+        traps="A class that is hard all along; early evaluations, before anything is learned.",
+    ),
+    "confidence-shift": RuleText(
+        title="{run}: the test loss jumped to {times} x its best, training did not",
+        why="It was {best} and is {loss}, while the training loss stays at {train}: the model is the same, what it is tested on is not.",
+        evidence={"loss": "Test loss", "best": "Best test loss", "train": "Training loss", "accuracy": "Test accuracy", "accuracy_before": "Test accuracy at the best"},
+        remedies={
+            "scale": R("Test inputs are scaled otherwise than training inputs: apply the same transform", "mostly a missing / 255", "test loss near {best}"),
+            "compare": R("Compare range, mean and order of test and training inputs", None, "names what differs"),
+            "temperature": R("If inputs agree: calibrate by a temperature on the test logits", None, "lower test loss at the same accuracy"),
+        },
+        condition="STATE: test loss > {times} x best within one evaluation while the training loss is <= {train_times} x what it was; clear below {clear} x.",
+        traps="Overfitting rises over several evaluations; accuracy falls by few points only.",
+    ),
+    "remedy-verdict": RuleText(
+        title="{run} keeps the promise of its remedy ({rule})",
+        why="It was started in place of {parent} with {changed}; after {steps} steps it does what was predicted.",
+        evidence={"predicted": "Predicted", "observed": "Observed", "before": "Before", "steps": "Steps"},
+        remedies={"next": R("Look at its own alerts, or apply the next remedy", None, None, "dctop runs apply {run}")},
+        condition="EVENT: a successor started by `apply` has enough steps: step time within 20 % of the prediction, memory at most 20 % above, loss at or below.",
+        traps="The first 20 steps of a step time do not count.",
+        variants={
+            "title.missed": "{run} does not keep the promise of its remedy ({rule})",
+            "why.missed": "It was started in place of {parent} with {changed}; after {steps} steps it does not do what was predicted.",
+        },
+    ),
+}
