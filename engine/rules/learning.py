@@ -145,9 +145,9 @@ class LrCouldRise(BlockRule):
 
 class LossOscillation(RunRule):
     """Accuracy of the evaluations swings to and fro: at least a fifth of them are turning points at least 3
-    points from both neighbours (AutoTrainer zeta 0.03, eta 0.2), of at least five evaluations, and at least two:
-    one dip while learning begins is none (measured: 0.758, 0.713, 0.765 in a run that went on well). Noise of
-    single batches is no oscillation: steps are not looked at."""
+    points from both neighbours (AutoTrainer zeta 0.03, eta 0.2), of at least five evaluations, and at least
+    two: one dip while learning begins is none (measured: 0.758, 0.713, 0.765 in a run that went on well).
+    Noise of single batches is no oscillation: steps are not looked at."""
 
     id = "loss-oscillation"
     problem = "convergence"

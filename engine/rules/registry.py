@@ -22,10 +22,10 @@ def rule_classes() -> tuple[type[Rule], ...]:
         loaders,
         memory,
         network,
+        outcome,
         runhealth,
         storage,
         throughput,
-        outcome,
     )
 
     modules = (
