@@ -23,6 +23,8 @@ HEALTHY = ("healthy-adam-clear-31", "healthy-sgd-0.1-clear-31")
 EVENTS = ("nan", "kill", "crash", "lr-at-start", "input-raw")
 SLOW = ("lr-low", "labels-random")
 LANES = 2
+pytestmark = pytest.mark.timeout(900)
+"""On a busy machine the import of torch alone takes half a minute, twelve times."""
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ RULES: dict[str, RuleText] = {
             "lr": _LR,
             "warmup": R("Warm the rate up", "100 to 1,000 steps", "the first updates stay small"),
         },
-        condition="EVENT: norm > {times} x median of 100 steps, or median of 20 > {slow_times} x median of 500.",
+        condition="EVENT: norm > {times} x median of 100 steps and > {above_peak} x their highest, or median of 20 > {slow_times} x median of 500.",
         traps="Norms after clipping or before unscaling say something else.",
     ),
     "chance-level": RuleText(

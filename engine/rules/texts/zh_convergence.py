@@ -75,7 +75,7 @@ RULES: dict[str, RuleText] = {
             "lr": R("用更低的学习率重新开始", "lr {lr} -> {new}", "200 步内损失重新下降"),
             "warmup": R("对学习率预热", "100 到 1,000 步", "最初的更新保持很小"),
         },
-        condition="EVENT：范数 > {times} x 100 步中位数，或 20 步中位数 > {slow_times} x 500 步中位数。",
+        condition="EVENT：范数 > {times} x 100 步中位数且 > {above_peak} x 其最大值，或 20 步中位数 > {slow_times} x 500 步中位数。",
         traps="裁剪之后或未反缩放的范数含义不同。",
     ),
     "chance-level": RuleText(
