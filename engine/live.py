@@ -31,9 +31,9 @@ from dctop.engine.recording.wide import joined, thinned
 from dctop.probes.base import KeptFile, KernelEvent, Probe, Sample, Value, series
 
 if TYPE_CHECKING:
-    from dctop.engine.recording.facts import RecEvent
     from dctop.engine.config import Outside
     from dctop.engine.outside import Notifier
+    from dctop.engine.recording.facts import RecEvent
     from dctop.engine.recording.recorder import Recorder
     from dctop.engine.recording.replay import ReplaySource
     from dctop.engine.rules.alert import Alert

@@ -56,9 +56,9 @@ def classify(error: BaseException) -> dict[str, object]:
     elif isinstance(error, MemoryError) or host or "Cannot allocate memory" in text:
         data["kind"] = "oom-host"
         data["asked_bytes"] = int(host[1]) if host and host[1] else None
-    elif "DataLoader worker" in text and ("exited unexpectedly" in text or "killed by signal" in text):
-        data["kind"] = "loader-died"
-    elif isinstance(error, (OSError, EOFError)) and _while_taking_a_batch(error):
+    elif ("DataLoader worker" in text and ("exited unexpectedly" in text or "killed by signal" in text)) or (
+        isinstance(error, (OSError, EOFError)) and _while_taking_a_batch(error)
+    ):
         data["kind"] = "loader-died"
     return data
 

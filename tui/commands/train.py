@@ -63,7 +63,7 @@ def run(args: Namespace) -> int:
 
 
 def watch(run_id: str, detach: bool, headless: bool, record: Path | None = None) -> int:
-    """A run that was just started: its id alone, the dashboard, or lines until it ends. `record`: where to."""
+    """A run that was just started: its id alone, the dashboard, or lines until it ends. `record`: a file."""
     if detach:
         print(run_id)
         return 0
