@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STOP, CHECKPOINT, NOT_FINITE = range(3)
 _SOCKET = "DCTOP_RANK_REPORT"
+_ECHOES = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Broken pipe")
 
 
 class Ranks:
@@ -169,7 +170,9 @@ def _outcome(said: dict[int, dict[str, Any]], failure: Any) -> Led:
         except ValueError:
             facts["signal"] = f"signal {-broken.exitcode}"
         return Led("killed", f"rank {rank} was killed by {facts['signal']}", step, facts)
-    own = said.get(rank) or next((s for s in said.values() if s["status"] == "failed"), None)
+    failed = [s for s in said.values() if s["status"] == "failed"]
+    # A rank whose neighbour died fails as well, and may be seen first: it only says that the line is dead.
+    own = next((s for s in failed if not any(x in s["reason"] for x in _ECHOES)), None) or said.get(rank)
     reason = own["reason"] if own else f"ended with exit code {broken.exitcode} and no word"
     return Led("failed", f"rank {own['rank'] if own else rank}: {reason}", step, facts)
 
