@@ -31,8 +31,8 @@ h1{font-size:1.7rem;line-height:1.25;margin:0 0 .25rem}
 h2{font-size:1.25rem;margin:2.4rem 0 .6rem;padding-top:.6rem;border-top:1px solid var(--rule)}
 h3{font-size:1.02rem;margin:1.5rem 0 .4rem}
 p{margin:.5rem 0}.sub{color:var(--dim);margin-top:0}
-.warning{border-left:4px solid var(--warn);background:var(--soft);padding:.5rem .8rem}
-.human{border:1px dashed var(--dim);border-radius:4px;color:var(--dim);padding:.5rem .8rem;font-style:italic}
+p.warning{border-left:4px solid var(--warn);background:var(--soft);padding:.5rem .8rem}
+p.human{border:1px dashed var(--dim);border-radius:4px;color:var(--dim);padding:.5rem .8rem;font-style:italic}
 nav{font-size:.9rem;color:var(--dim)}
 nav a{color:var(--info);text-decoration:none;margin-right:.9rem;white-space:nowrap}
 .scroll{overflow-x:auto;margin:.6rem 0}
@@ -47,7 +47,7 @@ tr.warning td:first-child{box-shadow:inset 4px 0 var(--warn)}
 tr.info td:first-child{box-shadow:inset 4px 0 var(--info)}
 code,pre{font:.86em/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 code{background:var(--soft);border-radius:3px;padding:.05em .3em}
-td code.cmd{white-space:nowrap}.wide td code.cmd{white-space:normal}
+td code.cmd,td code.id{white-space:nowrap}.wide td code.cmd{white-space:normal}
 pre{background:var(--soft);border-radius:4px;padding:.6rem .8rem;overflow-x:auto;margin:.6rem 0}
 figure{margin:1.1rem 0}figcaption{font-size:.88rem;margin-bottom:.15rem}
 figcaption b{font-weight:600}figcaption span{color:var(--dim);margin-left:.9rem;white-space:nowrap}
@@ -113,8 +113,8 @@ def _inline(text: str) -> str:
 
 
 def _code(m: re.Match[str]) -> str:
-    short = ' class="cmd"' if m[1].startswith("dctop ") or (" " not in m[1] and len(m[1]) < 32) else ""
-    return f"<code{short}>{m[1]}</code>"
+    name = "cmd" if m[1].startswith("dctop ") else "id" if " " not in m[1] and len(m[1]) < 24 else ""
+    return f'<code class="{name}">{m[1]}</code>' if name else f"<code>{m[1]}</code>"
 
 
 def _block(block: Block, index: int) -> str:
