@@ -75,6 +75,8 @@ def main() -> int:
         possible = [p for p in wanted if p.id not in not_made]
         if not args.judge:
             not_made |= make_all(possible, folder, args.lanes)
+        else:
+            not_made |= {p.id: "not asked for" for p in possible if not made(p, folder)}
         if args.out is not None:
             from tests.faults.loops import lines
             from tests.faults.report import write

@@ -38,8 +38,12 @@ def write(
     seed: int,
     remedies: Sequence[str] = (),
 ) -> list[Scored]:
+    """`notes.txt` in `folder` is what is to be said of this drill besides."""
     scored = judge_all(made, folder)
-    out.write_text(text(scored, not_made, seed, remedies))
+    page, notes = text(scored, not_made, seed, remedies), folder / "notes.txt"
+    if notes.exists():
+        page += "\n## Notes\n\n" + notes.read_text()
+    out.write_text(page)
     return scored
 
 
@@ -146,8 +150,9 @@ def _controls(scored: Sequence[Scored]) -> str:
         + _rows("severity | false alarms | an hour | upper bound (95 %, exact Poisson)", rows)
         + (f"\n\nThey were: {', '.join(said)}." if said else "")
         + (
-            "\n\nRules about the machine's speed that spoke in cases of learning (two at a time, beside "
-            f"whatever else the machine did; counted neither way): {', '.join(around)}."
+            "\n\nAbout the machine's speed in cases of learning (two at a time, beside whatever else the "
+            "machine did), or about file systems and processes of others; counted neither way: "
+            f"{', '.join(around)}."
             if around else ""
         )
     )  # fmt: skip
@@ -175,6 +180,9 @@ def _misses(scored: Sequence[Scored], not_made: Mapping[str, str]) -> str:
         for x in s.false:
             why = f", as symptom of {x.symptom_of}" if x.symptom_of else ""
             lines.append(f"- false: {x.rule} ({x.severity}{why}) at step {x.step} of {plan.id}")
-    lines += [f"- not made: {plan}: {why}" for plan, why in sorted(not_made.items())]
+    why_not: dict[str, list[str]] = {}
+    for plan, why in sorted(not_made.items()):
+        why_not.setdefault(why, []).append(plan)
+    lines += [f"- not made ({why}): {', '.join(plans)}" for why, plans in why_not.items()]
     lines += [f"- not planted: {name}: {why}" for name, why in NOT_HERE.items()]
     return "\n".join(lines)

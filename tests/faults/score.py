@@ -42,7 +42,10 @@ class Scored:
     def delay_s(self) -> float | None:
         if self.found is None:
             return None
-        return max(0.0, (self.found.wall_ns - int(self.judged.truth["t0"])) / 1e9)
+        t0, run = int(self.judged.truth["t0"]), self.judged.run
+        if self.judged.truth["step0"] == 1 and run is not None and len(run.columns["wall_ns"]):
+            t0 = int(run.columns["wall_ns"][0])  # there from the start: the import of torch is no delay
+        return max(0.0, (self.found.wall_ns - t0) / 1e9)
 
 
 def score(j: Judged) -> Scored:

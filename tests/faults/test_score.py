@@ -98,5 +98,9 @@ def test_every_plan_has_a_name_of_its_own_and_is_found_by_it() -> None:
 
 def test_the_page_names_misses_false_alarms_and_what_was_not_planted() -> None:
     page = text([score(judged()), score(judged(seen("overfitting", 120)))], {"x-clear-1": "no torch"}, 2100)
-    assert "missed: lr-clear-2101" in page and "false: overfitting" in page and "x-clear-1: no torch" in page
+    assert (
+        "missed: lr-clear-2101" in page
+        and "false: overfitting" in page
+        and "not made (no torch): x-clear-1" in page
+    )
     assert "not planted: " in page
