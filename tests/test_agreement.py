@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,9 +132,9 @@ def test_processes_agree_with_ps(holder: subprocess.Popen[str]) -> None:
     assert row["rss_bytes"] == pytest.approx(int(rss) * 1024, abs=MIB)
 
 
-def test_the_screen_agrees_with_htop(holder: subprocess.Popen[str]) -> None:
+def test_the_screen_agrees_with_htop(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     name = open(f"/proc/{holder.pid}/comm").read().strip()  # noqa: SIM115
-    env = {"HTOPRC": "/dev/null"}
+    env = {"HTOPRC": str(tmp_path / "htoprc")}  # a file of its own: it replaces what is there when it ends
     with Terminal(["htop", "-p", str(holder.pid)], 150, 40, env) as htop, Terminal(DCTOP, 150, 40) as dctop:
         dctop.wait("PROC", "F10 quit")
         dctop.send("P", "/", name, "enter")
