@@ -21,7 +21,7 @@ TOPS = ("probes", "engine", "tui")
 STANDARD = sys.stdlib_module_names
 THIRD_PARTY = {
     # probes read with the standard library; psutil what /proc does not say.
-    "probes": {"psutil": ()},
+    "probes": {"psutil": (), "pynvml": ("nvml_second",)},
     # torch belongs to the worker, which runs in a process of its own.
     "engine": {"torch": ("training/w",), "plotext": (), "pyarrow": ()},
     "tui": {"textual": (), "rich": (), "psutil": (), "plotext": ()},

@@ -149,10 +149,19 @@ def lead(worker: str, directory: str, count: int, threads: int) -> Led:
     try:
         elastic_launch(config, sys.executable)("-u", worker, "--run-dir", directory, "--rank")
     except ChildFailedError as error:
-        failure = error.get_first_failure()
+        failure = _first(error)
     said = _collect(box)
     box.close()
     return _outcome(said, failure)
+
+
+def _first(error: Any) -> Any:
+    """(rank, failure) that began it. A rank killed by a signal says nothing; its neighbours, whose line is
+    dead a moment later, do, and may be seen first. SIGTERM is how the launcher ends those that are left."""
+    killed = [
+        (rank, f) for rank, f in error.failures.items() if f.exitcode < 0 and f.exitcode != -signal.SIGTERM
+    ]
+    return killed[0] if killed else error.get_first_failure()
 
 
 def _outcome(said: dict[int, dict[str, Any]], failure: Any) -> Led:

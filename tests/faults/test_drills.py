@@ -198,7 +198,8 @@ def test_a_removed_directory_ends_the_worker(data: str) -> None:
     os.close(worker)
     assert gone, "the worker goes on where nobody can see it"
     watch.poll()
-    assert directory.name not in {s.id for s in watch.states()}
+    (lost,) = [s for s in watch.states() if s.id == directory.name]
+    assert lost.status == "lost" and "its directory was removed" in str(lost.reason)
     watch.close()
 
 

@@ -128,6 +128,7 @@ def checks(config: Path | None = None) -> list[tuple[str, Check]]:
         ("terminal", terminal),
         ("locale", locale),
         *probe_checks(),
+        ("nvml", nvml),
         ("cgroup", cgroup),
         ("psi", psi),
         ("kmsg", kmsg),
@@ -233,6 +234,32 @@ def _gpu(status: object, detail: object, problems: Sequence[str]) -> Finding:
         return Finding("ok", text)
     # A node without a GPU is no fault; a GPU the driver cannot serve is.
     return Finding("note" if status in ("no library", "no driver", "no device") else "warn", text)
+
+
+def nvml() -> Finding:
+    """Own binding of NVML against pynvml's."""
+    from dctop.probes.gpu import GpuHealthProbe, GpuProbe
+    from dctop.probes.nvml_second import FACTS, disagreements, pynvml_facts
+
+    gpus = GpuProbe()
+    health = GpuHealthProbe(gpus)
+    try:
+        gpus.read()
+        values = {**gpus.read().values, **health.read().values}
+    finally:
+        gpus.close()
+    if values.get("gpu.status") != "ok" or not any(v == "nvidia" for v in values.values()):
+        return Finding("note", "no NVIDIA GPU to read twice")
+    try:
+        theirs = pynvml_facts()
+    except Exception as e:
+        return Finding("note", f"pynvml cannot be asked: {type(e).__name__}: {' '.join(str(e).split())}")
+    wrong = disagreements(values, theirs)
+    if wrong:
+        return Finding(
+            "warn", "\n".join(wrong), "tell us, with the driver's version: one of the two is wrong"
+        )
+    return Finding("ok", f"{len(theirs)} GPUs are to pynvml what they are to dctop ({', '.join(FACTS)})")
 
 
 def cgroup() -> Finding:
