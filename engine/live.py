@@ -141,10 +141,11 @@ class LiveEngine:
         self._watcher: RunWatcher | None = None
         if runs_dir is not False:
             self._watcher = _watcher(runs_dir)
+        self._make_rules: Callable[[], RuleEngine] | None = None
         if rules:
-            from dctop.engine.rules.engine import RuleEngine
-
-            self._rules = RuleEngine(lang=lang, thresholds=thresholds or {}, own=own_rules)
+            self._make_rules = lambda: _rule_engine(lang, thresholds or {}, own_rules)
+            if not self._soon_s:
+                self._load_rules()
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -213,6 +214,8 @@ class LiveEngine:
         if self._watcher is not None and self._guard("runs", self._watcher.poll):
             now.known_runs = tuple(self._watcher.states())
         now.current = snap
+        if self._make_rules is not None and seq > 1:
+            self._guard("rules", self._load_rules)
         if self._rules is not None:
             self._guard("rules", self._judge)
         recorder = self.recorder
@@ -230,14 +233,25 @@ class LiveEngine:
         if self.notifier is not None:
             self.notifier.put(self.now.known_alerts, time.time_ns())
 
-    def keep_usual(self, path: Path) -> None:
-        """What the statistical layer has learned is read from `path` now and written there at the end: a
-        restart is not a new life. Called before `start`."""
-        from dctop.engine.rules import usual
+    def _load_rules(self) -> None:
+        """With `soon` after the first tick only: a third of what there is to import, and nothing can be
+        judged by one reading."""
+        make, self._make_rules = self._make_rules, None
+        if make is not None:
+            self._rules = make()
+            self._restore_usual()
 
-        if self._rules is not None:
-            self._usual = path
-            usual.restore(self._rules, path, time.time())
+    def keep_usual(self, path: Path) -> None:
+        """What the statistical layer has learned is read from `path` and written there at the end: a restart
+        is not a new life. Called before `start`."""
+        self._usual = path
+        self._restore_usual()
+
+    def _restore_usual(self) -> None:
+        if self._rules is not None and self._usual is not None:
+            from dctop.engine.rules import usual
+
+            usual.restore(self._rules, self._usual, time.time())
 
     def tell_outside(self, settings: Outside) -> None:
         """The settings `alerts.*` of the configuration file: from now on alerts are told to these."""
@@ -477,6 +491,16 @@ class LiveEngine:
 
     def problem_status(self) -> Mapping[str, str]:
         return {} if self._rules is None else self._rules.problem_status()
+
+
+def _rule_engine(
+    lang: str,
+    thresholds: Mapping[str, Mapping[str, float]],
+    own: Mapping[str, Mapping[str, object]] | None,
+) -> RuleEngine:
+    from dctop.engine.rules.engine import RuleEngine
+
+    return RuleEngine(lang=lang, thresholds=thresholds, own=own)
 
 
 def _share_arena() -> None:

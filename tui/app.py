@@ -66,11 +66,12 @@ def run_dashboard(
             source = _open_source(replay, at, interval_s, config, lang)
             if record is not None and replay is None:
                 source.start_recording(record)
-            state, models = UiState(hidden=hidden), pane_models(_setting(config, "energy"))
+            state, models = UiState(hidden=hidden), dashboard_models()
             if replay is not None and at is None and source.live:
                 state.following = source.seek(source.t1_ns)
             if replay is None and focus_run is None:
                 _first_numbers(out, source, models, state, look, theme)
+            models += other_models(models, _setting(config, "energy"))
             status, failure = _show(
                 source, models, state, look, theme, readonly, paint, config, focus_run, replay, wanted, usual
             )
@@ -91,8 +92,20 @@ def run_dashboard(
 
 
 def pane_models(energy: Any = None) -> list[PaneModel]:
-    """One of each pane, the dashboard's in the order of their digits first. `energy`: what a kWh costs."""
+    """One of each pane, the dashboard's first. `energy`: what a kWh costs."""
+    models = dashboard_models()
+    return models + other_models(models, energy)
+
+
+def dashboard_models() -> list[PaneModel]:
+    """The dashboard's panes in the order of their digits."""
     from dctop.tui.panes import PANES
+
+    return [make() for make in PANES]
+
+
+def other_models(dashboard: Sequence[PaneModel], energy: Any = None) -> list[PaneModel]:
+    """The panes of the other views; some share what they know with one of the dashboard's."""
     from dctop.tui.panes.alert_detail import AlertDetailPane
     from dctop.tui.panes.gpu_view import gpu_panes
     from dctop.tui.panes.run_view import RunPane
@@ -102,8 +115,7 @@ def pane_models(energy: Any = None) -> list[PaneModel]:
     if energy is not None:
         detail.price_per_kwh, detail.currency = energy.price_per_kwh, energy.currency
         run.energy = energy
-    models = [*(make() for make in PANES), detail, run, TimelinePane()]
-    return models + gpu_panes(models, energy)
+    return [detail, run, TimelinePane(), *gpu_panes(dashboard, energy)]
 
 
 def _show(

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dctop.engine.metrics.source import Source
 from dctop.tui.bars import header, open_alerts, ribbon
 from dctop.tui.draw.look import Look
+from dctop.tui.draw.rows import S
 from dctop.tui.drawing import PaneDrawing
-from dctop.tui.frame import safe_row
+from dctop.tui.frame import framed, safe_row
 from dctop.tui.headline import head_of
 from dctop.tui.panes.base import PaneModel, View
 from dctop.tui.skeleton import at, shown_of
@@ -23,8 +24,8 @@ from dctop.tui.views.place import RIBBON_H, TOO_SMALL_H, TOO_SMALL_W, Box, size_
 def numbers(
     w: int, h: int, look: Look, paint: Paint, source: Source, state: UiState, models: Sequence[PaneModel]
 ) -> str:
-    """Terminal sequence of the dashboard with what the first tick read, as the screen will have it (but for
-    what an empty alert list says of the rules). Empty before that tick and on a tiny screen."""
+    """Terminal sequence of the dashboard with what the first tick read, as the screen will have it; but of an
+    empty alert list it says nothing. Empty before that tick and on a tiny screen."""
     snap = source.snapshot()
     if snap is None or w < TOO_SMALL_W or h < TOO_SMALL_H:
         return ""
@@ -40,5 +41,9 @@ def numbers(
     focus = state.focus if state.focus in boxes else next(iter(boxes), None)
     for key, box in boxes.items():
         view = View(source, snap, look, size_class(w, h), focused=key == focus)
-        out.append(at(box.x, box.y, PaneDrawing(panes[key]).draw(view, box.w, box.h), paint))
+        if key == "alerts" and not source.alerts():  # nothing was judged yet: that all is well is not known
+            rows = framed([(panes[key].name, S.TITLE)], [], (), box.w, box.h, look, view.focused)
+        else:
+            rows = PaneDrawing(panes[key]).draw(view, box.w, box.h)
+        out.append(at(box.x, box.y, rows, paint))
     return "".join(out)

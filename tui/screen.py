@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from dctop.tui.keys import Action
 
 TIMELINE_H = 8
-WATCH_TICKS = 10
+WATCH_TICKS = 60
 """How often the empty alert list asks which rules cannot be checked."""
 
 

@@ -66,7 +66,8 @@ def time_left(run: RunState) -> Range | None:
     done = max(1, run.step - first_step(run) + 1)
     pauses = left * pause_s(run) / done
     low, high = means[len(means) // 10], means[min(len(means) - 1, len(means) * 9 // 10)]
-    return Range(left * low + pauses, left * high + pauses)
+    found = Range(left * low + pauses, left * high + pauses)
+    return found if math.isfinite(found.low) and math.isfinite(found.high) else None
 
 
 def first_step(run: RunState) -> int:

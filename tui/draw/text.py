@@ -74,6 +74,7 @@ def _tail(text: str, cells: int) -> str:
 
 
 @lru_cache(1024)
+@lru_cache(256)
 def wrap(text: str, cells: int) -> tuple[str, ...]:
     """Lines of at most `cells`, broken at spaces, longer words wherever they reach the edge.
 

@@ -148,6 +148,11 @@ def beside(left: Sequence[Row], right: Sequence[Row], lw: int, rw: int, gap: int
 
 def message(lines: Sequence[str], w: int, h: int, style: S = S.DIM, head: S = S.DIM) -> list[Row]:
     """Paragraphs, wrapped, from the first third of the room; the first line of the first one in `head`."""
+    return list(_message(tuple(lines), w, h, style, head))
+
+
+@lru_cache(32)
+def _message(lines: tuple[str, ...], w: int, h: int, style: S, head: S) -> tuple[Row, ...]:
     rows: list[Row] = []
     room = max(1, min(w - 2, 76)) if w > 4 else w
     pad = " " * ((w - room) // 2)
@@ -155,18 +160,23 @@ def message(lines: Sequence[str], w: int, h: int, style: S = S.DIM, head: S = S.
         for text in wrap(paragraph, room):
             rows.append(fit_row(((pad, S.TEXT), (text, head if i == 0 else style)), w))
     top = max(0, (h - len(rows)) // 3)
-    return fill([blank(w)] * top + rows, w, h)
+    return tuple(fill([blank(w)] * top + rows, w, h))
 
 
 def text_rows(text: str, w: int, style: S, indent: int = 0, first: Span | None = None) -> list[Row]:
     """A paragraph, wrapped; `first` is put before its first line, `indent` cells before the others."""
+    return list(_text_rows(text, w, style, indent, first))
+
+
+@lru_cache(256)
+def _text_rows(text: str, w: int, style: S, indent: int, first: Span | None) -> tuple[Row, ...]:
     lead = width(first[0]) if first else indent
     lines = wrap(text, max(1, w - max(lead, indent))) or ("",)
     rows: list[Row] = []
     for i, line in enumerate(lines):
         head: Span = first if i == 0 and first else (" " * max(lead, indent), S.TEXT)
         rows.append(fit_row((head, (line, style)), w))
-    return rows
+    return tuple(rows)
 
 
 def state_style(pct: float | None, warn: float = 70.0, crit: float = 90.0) -> S:

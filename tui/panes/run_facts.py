@@ -69,7 +69,7 @@ def eta_text(run: RunState) -> str:
     if left is None or not units.known(left.high):
         return units.duration(run.eta_s, 6)
     if left.high - left.low <= max(5.0, 0.1 * left.high):
-        return units.duration(round((left.low + left.high) / 2), 6)
+        return units.duration(round(left.low / 2 + left.high / 2), 6)
     return f"{units.duration(round(left.low), 0)}-{units.duration(round(left.high), 0)}"
 
 
