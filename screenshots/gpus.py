@@ -1,6 +1,6 @@
 """The GPUs of the pictures: simulated by the tests' stand-in driver, since few have eight H100 at hand.
 
-Everything above the library is the shipped program: pynvml, the probe, the rules, the screen.
+Everything above the library is the shipped program: the probe, the rules, the screen.
 """
 
 from __future__ import annotations
