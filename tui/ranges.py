@@ -82,8 +82,18 @@ def output(path: Path | None, source: Path) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def temporary(path: Path, source: Path) -> Iterator[Path]:
-    """A new file of mode 0600 beside `path`, which it becomes when all went well."""
+    """A new file of mode 0600 beside `path`, which it becomes when all went well. What is there and is not a
+    file (/dev/null, a pipe) is written to as it is: replaced, it would be gone."""
     refuse_source(path, source)
+    path = path.resolve()  # what a link leads to, not the link
+    if path.exists() and not path.is_file():
+        try:
+            yield path
+        except OSError as e:
+            raise CommandError(
+                f"{path} cannot be written ({e.strerror or e}): name another place", 1
+            ) from None
+        return
     try:
         fd, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
     except OSError as e:

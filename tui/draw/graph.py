@@ -253,7 +253,9 @@ def envelope(
 
 def _quantise(values: Sequence[float], lo: float, hi: float, n: int) -> list[int]:
     span = hi - lo
-    if span == math.inf and math.isfinite(lo) and math.isfinite(hi):  # from one end of the floats to the other
+    if (
+        span == math.inf and math.isfinite(lo) and math.isfinite(hi)
+    ):  # from one end of the floats to the other
         return _quantise([x / 4 for x in values], lo / 4, hi / 4, n)
     if not span > 0:
         return [-1 if x != x else n if x > hi else 0 if x < lo else n // 2 for x in values]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,10 +59,29 @@ def test_a_report_never_replaces_the_recording_or_names_no_format(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_loads_neither_textual_nor_numpy(path: Path) -> None:
+def test_what_is_no_file_is_written_to_and_not_replaced(path: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert main(["report", str(path), "-o", str(pipe), "--to", "md"]) == 0
+    reader.join(30)
+    assert read[0].startswith("# ") and pipe.is_fifo()
+
+
+def test_a_link_stays_and_its_target_is_written(path: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "kept.md", tmp_path / "link.md"
+    target.write_text("old")
+    link.symlink_to(target)
+    assert main(["report", str(path), "-o", str(link)]) == 0
+    assert link.is_symlink() and target.read_text().startswith("# ")
+
+
+def test_a_report_loads_neither_textual_nor_numpy(path: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom dctop.tui.cli import main\n"
-        f"main(['report', {str(path)!r}, '-o', '/dev/null', '--to', 'html'])\n"
+        f"main(['report', {str(path)!r}, '-o', {str(tmp_path / 'r.html')!r}])\n"
         "print([m for m in ('textual', 'torch', 'numpy', 'plotext', 'pyarrow') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
