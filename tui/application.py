@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from textual import events
 from textual.app import App
+from textual.geometry import Size
 from textual.screen import Screen
 
 from dctop.engine.metrics.source import Source
@@ -148,6 +149,7 @@ class DctopApp(App[int]):
 
     def tick(self, late_s: float) -> None:
         """New data, or (late_s > 0) the lack of it."""
+        self.fit_terminal()
         node, s = self.node, self.state
         node.stalled_s = late_s
         live = is_live(self.source)
@@ -158,6 +160,15 @@ class DctopApp(App[int]):
             node.update(panes=not still and late_s == 0.0)
         except Exception as e:
             self.fault("screen", e)
+
+    def fit_terminal(self) -> None:
+        """Where the layout is not the terminal's size, ask for another: in a storm of resizes the last one
+        can be lost on its way (seen in tests under load), and the screen stayed at the one before."""
+        driver = self._driver
+        if isinstance(driver, SleepingDriver):
+            size = driver._get_terminal_size()
+            if size != self.node.laid_out:
+                self.post_message(events.Resize(Size(*size), Size(*size)))
 
     def hold_pause(self) -> None:
         """While paused the source is held at the tick of the pause, so that what is redrawn (a cursor

@@ -109,6 +109,7 @@ class Operations:
             self.app.node.redraw_pane(s.focus)
 
     def redraw(self) -> None:
+        self.app.fit_terminal()
         self.app.node.refresh()
 
     def suspend(self) -> None:

@@ -115,7 +115,8 @@ class NodeScreen(FastScreen):
         self._views: dict[tuple[bool, bool], View] = {}
         self._computed = ComputedLayout()
         self.replaying = ReplayPart()
-        self._screen_size = (80, 24)
+        self.laid_out = (80, 24)
+        """Columns and rows of the latest layout."""
         self._watch_due = 0
 
     def compose(self) -> ComposeResult:
@@ -137,7 +138,7 @@ class NodeScreen(FastScreen):
         """Boxes of all widgets on a screen of `w` x `h`; draws what has a new size, so that the first
         paint after a layout is already right."""
         self._views.clear()
-        self._screen_size = (w, h)
+        self.laid_out = (w, h)
         if w < TOO_SMALL_W or h < TOO_SMALL_H:
             self.visible_panes = {}
             self.small.put(notice_rows("dctop: enlarge", w, h), quiet=True)
@@ -214,7 +215,7 @@ class NodeScreen(FastScreen):
         flags = (key == self.state.focus and not self.dialog.stack, self.state.zoomed)
         view = self._views.get(flags)
         if view is None:
-            size = size_class(*self._screen_size)
+            size = size_class(*self.laid_out)
             source = scaled(self.source, self.state.scale)
             view = self._views[flags] = View(
                 source, self.source.snapshot(), self.look, size, flags[0], flags[1], self.readonly,
