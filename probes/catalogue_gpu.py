@@ -62,8 +62,8 @@ GPU: tuple[Metric, ...] = (
     _m("gpu.pstate", "gauge", "", "gpu", "Performance state: 0 highest, 15 lowest", "nvmlDeviceGetPerformanceState"),
     # throttling
     _m("gpu.throttle_mask", "gauge", "bits", "gpu", "Why the clocks are not at their highest now (bits of gpu_words.THROTTLE)", "nvmlDeviceGetCurrentClocksEventReasons"),
-    _m("gpu.throttle_power_ns", "counter", "ns", "gpu", "Time held back by the power limit", f"{_FV} 74, nvmlDeviceGetViolationStatus", "gpu.throttle_power_pct", 1e-7),
-    _m("gpu.throttle_thermal_ns", "counter", "ns", "gpu", "Time held back by the driver for heat", f"{_FV} 269, 75", "gpu.throttle_thermal_pct", 1e-7),
+    _m("gpu.throttle_power_ns", "counter", "ns", "gpu", "Time held back by the power limit", f"{_FV} 74", "gpu.throttle_power_pct", 1e-7),
+    _m("gpu.throttle_thermal_ns", "counter", "ns", "gpu", "Time held back by the driver for heat", f"{_FV} 269", "gpu.throttle_thermal_pct", 1e-7),
     _m("gpu.throttle_hw_thermal_ns", "counter", "ns", "gpu", "Time held back by the hardware for heat", f"{_FV} 270", "gpu.throttle_hw_thermal_pct", 1e-7),
     _m("gpu.throttle_hw_power_ns", "counter", "ns", "gpu", "Time held back by the hardware's power brake", f"{_FV} 271", "gpu.throttle_hw_power_pct", 1e-7),
     # traffic
