@@ -160,7 +160,15 @@ def train(directory: str, log_name: str = "steps.jsonl") -> Ending:
         trainer = build(directory, log, wishes)
         ending = Ending(*trainer.run())
     except BaseException as error:  # whatever it is, the log must say it
-        ending = failed(error, log, trainer)
+        told = error
+        # PyTorch raises at SIGCHLD, wherever we are: where a loader died in the middle of handing a batch on,
+        # that comes after the broken pipe and would take the words out of our mouth. It says more, too.
+        while signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL:
+            try:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            except RuntimeError as later:
+                told = later
+        ending = failed(told, log, trainer)
     try:
         log.close()
     except OSError as error:
