@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -35,7 +34,7 @@ print(worker.train(sys.argv[1]).reason)
 
 def test_a_loader_that_dies_while_its_end_is_written_does_not_silence_it(tmp_path: Path) -> None:
     """PyTorch's handler of SIGCHLD raises wherever the main thread is."""
-    script = ENDING.format(here=os.path.dirname(worker.__file__))
+    script = ENDING.format(here=str(Path(worker.__file__).parent))
     told = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     assert told.stdout.strip() == "ConnectionResetError: [Errno 104] Connection reset by peer"
