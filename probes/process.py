@@ -8,7 +8,7 @@ Four steps, each measured (tests/benchmarks/bench_processes.py):
   it is unchanged the process has not run, so its stat is unchanged but for what others do to it (a parent
   that ends, a new nice value, pages taken away). The first is looked for at once, the rest in rotation.
 - Idle kernel threads are read in turns, a quarter a tick; above `CROWD` processes all idle ones are, above
-  a third of it half of them a tick. One that wakes is thus seen up to four (two) ticks late, its CPU time
+  an eighth of it half of them a tick. One that wakes is thus seen up to four (two) ticks late, its CPU time
   spread over the time it took (`Process.span_s`).
 - New processes are found by the last pid given (/proc/loadavg); /proc itself is listed once a minute.
 """
@@ -41,7 +41,7 @@ from dctop.probes.procparse import (
 from dctop.probes.usernames import UserNames
 
 CROWD = 300
-"""Above this idle processes are read in `TURNS` turns, above a third of it in two, below that every tick."""
+"""Above this idle processes are read in `TURNS` turns, above an eighth of it in two, below every tick."""
 TURNS = 4
 HOT_S = 10.0
 """A process that changed is read every tick for this long."""
@@ -225,7 +225,7 @@ class ProcessProbe:
             return list(table.values())
         if len(table) <= self._crowd:
             hot = self._hot
-            every = 0 if len(table) * 3 <= self._crowd else 1  # all of them, or those of every other turn
+            every = 0 if len(table) * 8 <= self._crowd else 1  # all of them, or those of every other turn
             return [
                 e
                 for n, e in table.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dctop.engine.rules.alert import RANK, Alert
 from dctop.tui.draw.look import Look
@@ -11,6 +12,7 @@ from dctop.tui.draw.rows import Row, S, Span, fit, fit_row, merge, row_width, wi
 from dctop.tui.frame import clean
 
 _MARKS = {"critical": ("■", "!", S.CRIT), "warning": ("▲", "*", S.WARN), "info": ("·", ".", S.INFO)}
+_ZEROS = str.maketrans("123456789", "000000000")
 _SEVERITY = {"information": ("●", "-", S.INFO), "warning": ("▲", "*", S.WARN), "error": ("■", "!", S.CRIT)}
 
 
@@ -44,29 +46,59 @@ def glyph(fancy: str, plain: str, look: Look) -> str:
 
 
 def header(head: Head, w: int, look: Look) -> Row:
-    """One line: what does not fit is left out, least important first; mode, alerts and clock stay longest."""
-    fancy, plain, style = _MODES.get(head.mode, ("●", "*", S.TEXT))
-    mode: list[Span] = [(f"{glyph(fancy, plain, look)} {head.mode}", style)]
-    if head.detail:
-        mode.append((f" {head.detail}", S.DIM))
+    """One line: what does not fit is left out, least important first; mode, alerts and clock stay longest.
+
+    From one second to the next only the clock differs: it is put into what was laid out before.
+    """
+    own = None if head.self_pct is None else f"{head.self_pct:.1f}%"
+    like = head.clock.translate(_ZEROS)
+    known = (
+        head.host, head.mode, head.detail, tuple(head.counts.items()), head.rec, head.rec_bad, head.view,
+        head.flags, own, w, look,
+    )  # fmt: skip
+    row = _header(like, *known)
+    if row[-1:] == ((like + " ", S.VALUE),):
+        return (*row[:-1], (head.clock + " ", S.VALUE))
+    return _header(head.clock, *known)  # no clock, or no room for it
+
+
+@lru_cache(64)
+def _header(
+    clock: str,
+    host: str,
+    mode_name: str,
+    detail: str,
+    counts: tuple[tuple[str, int], ...],
+    rec: str | None,
+    rec_bad: bool,
+    view: str,
+    flags: str,
+    own: str | None,
+    w: int,
+    look: Look,
+) -> Row:
+    fancy, plain, style = _MODES.get(mode_name, ("●", "*", S.TEXT))
+    mode: list[Span] = [(f"{glyph(fancy, plain, look)} {mode_name}", style)]
+    if detail:
+        mode.append((f" {detail}", S.DIM))
     left: list[tuple[int, list[Span]]] = [
         (3, [(" dctop", S.TITLE)]),
-        (4, [(clean(head.host), S.VALUE)]),
+        (4, [(clean(host), S.VALUE)]),
         (0, mode),
-        (1, alert_counts(head.counts, look)),
+        (1, alert_counts(dict(counts), look)),
     ]
-    if head.rec is not None:
+    if rec is not None:
         mark = glyph("●", "*", look)
-        left.append((2, [(f"{mark} REC ", S.REC), (head.rec, S.WARN if head.rec_bad else S.DIM)]))
-    if head.view:
-        left.append((5, [(head.view, S.HEADER)]))
+        left.append((2, [(f"{mark} REC ", S.REC), (rec, S.WARN if rec_bad else S.DIM)]))
+    if view:
+        left.append((5, [(view, S.HEADER)]))
     right: list[tuple[int, list[Span]]] = []
-    if head.flags:
-        right.append((4, [(head.flags, S.DIM)]))
-    if head.self_pct is not None:
-        right.append((6, [("self ", S.DIM), (f"{head.self_pct:.1f}%", S.TEXT)]))
-    if head.clock:
-        right.append((1, [(head.clock + " ", S.VALUE)]))
+    if flags:
+        right.append((4, [(flags, S.DIM)]))
+    if own is not None:
+        right.append((6, [("self ", S.DIM), (own, S.TEXT)]))
+    if clock:
+        right.append((1, [(clock + " ", S.VALUE)]))
     parts = [p for p in left if p[1]] + right
     while parts and _total(parts) > w:
         worst = max(range(len(parts)), key=lambda i: (parts[i][0], i))

@@ -143,6 +143,9 @@ class NodeRule(Rule):
 
     always: ClassVar[bool] = False
     """Asked every tick, also while none of its probes read anything new (kernel events, elapsed time)."""
+    every_s: ClassVar[float] = 0.0
+    """Asked once in so many seconds: for windows of minutes, in which a second tells nothing. Counted on the
+    snapshots' own clock, so that a replay asks at the same moments."""
 
     @abstractmethod
     def judge(self, w: Window) -> Outcome: ...

@@ -172,6 +172,7 @@ class _CpuShare(NodeRule):
     kind = "state"
     problem = "compute"
     probes = ("cpu",)
+    every_s = 5.0
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
         super().__init__(overrides)

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _NO_RUN = Needs("run")
 _NOT_YET = Needs("reading")
+_UNKNOWN: Mapping[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
 
 
 @dataclass(slots=True)
@@ -52,8 +53,12 @@ class _Slot:
     items: tuple[Item, ...] = ()
     """Its latest answer (a run rule's answers are in the run's entry)."""
     unknown: Needs | None = _NOT_YET
-    samples: tuple[Sample | None, ...] | None = None
-    """Of its probes, as of that answer."""
+    group: int = 0
+    """Which of the engine's groups of probes it reads."""
+    asked: bool = False
+    """Since its probes were last missing."""
+    turn: int = -1
+    """When it was asked, in units of its `every_s`."""
     tracks: dict[str, Track] = field(default_factory=dict)
     failed: str | None = None
     """What was logged last, so that it is logged once."""
@@ -104,10 +109,18 @@ class RuleEngine:
         rules = list(self._given) if self._given is not None else make_rules(self._thresholds, self._own)
         self.unknown_thresholds = unknown_thresholds(rules, self._thresholds)
         self._node = [_Slot(r) for r in rules if isinstance(r, NodeRule)]
+        groups: dict[tuple[str, ...], int] = {}
+        for slot in self._node:
+            slot.group = groups.setdefault(slot.rule.probes, len(groups))
+        self._groups = tuple(groups)
+        self._samples: list[tuple[Sample | None, ...] | None] = [None] * len(groups)
+        """Of the probes of each group, as of the tick before."""
         self._per_run = [_Slot(r, unknown=_NO_RUN) for r in rules if isinstance(r, RunRule)]
         self._slots = {s.rule.id: s for s in (*self._node, *self._per_run)}
         self._window = Window()
         self._runs: dict[str, _Run] = {}
+        self._active = False
+        """Some run was at the tick before."""
         self._ids = Ids()
         self._now = Moment(0, 0)
         self._seq: int | None = None
@@ -117,7 +130,7 @@ class RuleEngine:
         """Some alert is a symptom: its root may end, which changes no alert of its own."""
         self._alerts: tuple[Alert, ...] = ()
         self._counts = (0, 0, 0)
-        self._status: dict[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
+        self._status: dict[str, Status] = dict(_UNKNOWN)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -227,37 +240,51 @@ class RuleEngine:
             w = self._window
             w.bind(source, snap)
             w.alerts = self._alerts
+            news = [self._news(i, w) for i in range(len(self._groups))]
             for slot in self._node:
-                self._node_rule(slot, w)
+                self._node_rule(slot, w, news[slot.group])
             self._judge_runs(w)
-            self._forget_old()
+            tracked = [s for s in self._slots.values() if s.tracks]
+            if tracked:
+                self._forget_old(tracked)
             if self._dirty or self._muted or self._symptoms:
                 self._explain()
                 self._publish()
-            self._status = self._problem_status()
+            self._status = self._problem_status(tracked)
 
-    def _node_rule(self, slot: _Slot, w: Window) -> None:
+    def _news(self, group: int, w: Window) -> bool | str:
+        """Whether the probes of a group read anything since the last tick; else which of them is missing."""
+        probes = self._groups[group]
+        for probe in probes:
+            if not w.has(probe):
+                self._samples[group] = None
+                return probe
+        before = self._samples[group]
+        now = self._samples[group] = tuple(map(w.frame.samples.get, probes))
+        return before is None or any(x is not y for x, y in zip(before, now, strict=True))
+
+    def _node_rule(self, slot: _Slot, w: Window, news: bool | str) -> None:
         rule = cast(NodeRule, slot.rule)  # 45 instance checks a tick would cost as much as a rule
-        missing = next((p for p in rule.probes if not w.has(p)), None)
-        if missing is not None:
-            slot.samples = None
-            self._abstain(slot, Needs("probe", missing))
+        if isinstance(news, str):
+            slot.asked = False
+            self._abstain(slot, Needs("probe", news))
             return
-        samples = tuple(map(w.frame.samples.get, rule.probes))
-        before = slot.samples
-        if not rule.always and before is not None and _same(before, samples):
+        if rule.every_s:
+            turn = int(w.mono_ns // (1e9 * rule.every_s))
+            news, slot.turn = turn != slot.turn, turn
+        if slot.asked and not news and not rule.always:
             if slot.tracks and slot.unknown is None:
                 self._settle(slot, slot.items, None)
             return
-        slot.samples = samples
+        slot.asked = True
         outcome = self._ask(slot, rule.judge, w)
         if isinstance(outcome, Needs):
             self._abstain(slot, outcome)
             return
         slot.unknown = None
-        slot.items = tuple(outcome)
-        if slot.items or slot.tracks:
-            self._settle(slot, slot.items, None)
+        slot.items = outcome
+        if outcome or slot.tracks:
+            self._settle(slot, outcome, None)
 
     def _ask(self, slot: _Slot, judge: Callable[[T], Outcome], argument: T) -> tuple[Item, ...] | Needs:
         """A rule that fails is unknown, and stops no other."""
@@ -341,8 +368,10 @@ class RuleEngine:
             ids = {r.id for r in current}
             for gone in [i for i in self._runs if i not in ids]:
                 self._run_gone(gone)
-        for slot in self._per_run:
-            slot.unknown = self._run_unknown(slot.rule.id, active)
+        if active or self._active:
+            for slot in self._per_run:
+                slot.unknown = self._run_unknown(slot.rule.id, active)
+        self._active = active
         if any(s.tracks for s in self._slots.values()):
             self._restarted(current)
             if len(current) > 1:
@@ -427,10 +456,8 @@ class RuleEngine:
 
     # -- the list -----------------------------------------------------------------------------------
 
-    def _forget_old(self) -> None:
-        for slot in self._slots.values():
-            if not slot.tracks:
-                continue
+    def _forget_old(self, tracked: Sequence[_Slot]) -> None:
+        for slot in tracked:
             for name in [n for n, t in slot.tracks.items() if t.expired(self._now)]:
                 # The keys of an event stay with its track: drop it only when nothing can repeat it.
                 if slot.tracks[name].machine.state == "ok":
@@ -463,12 +490,13 @@ class RuleEngine:
         self._counts = (counts["critical"], counts["warning"], counts["info"])
         self._dirty = False
 
-    def _problem_status(self) -> dict[str, Status]:
-        status: dict[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
+    def _problem_status(self, tracked: Sequence[_Slot]) -> dict[str, Status]:
+        status = dict(_UNKNOWN)
         for slot in self._slots.values():
+            if slot.unknown is None:
+                status[slot.rule.problem] = "well"
+        for slot in tracked:
             problem = slot.rule.problem
-            if slot.unknown is None and status[problem] == "unknown":
-                status[problem] = "well"
             for track in slot.tracks.values():
                 a = track.alert
                 if a is not None and a.open and a.suppressed_by is None and a.severity != "info":
@@ -476,10 +504,6 @@ class RuleEngine:
                 elif (track.pending or track.open) and status[problem] != "firing":
                     status[problem] = "suspect"
         return status
-
-
-def _same(a: tuple[Sample | None, ...], b: tuple[Sample | None, ...]) -> bool:
-    return all(x is y for x, y in zip(a, b, strict=True))
 
 
 def _replaces(new: RunState, old: RunState) -> bool:

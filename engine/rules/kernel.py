@@ -82,6 +82,7 @@ class ClockSkew(NodeRule):
     problem = "network"
     kind = "state"
     severities = "iw"
+    every_s = 5.0
     probes = ("clock",)
     thresholds: ClassVar[Mapping[str, float]] = {
         "offset_ms": 50.0,

@@ -42,6 +42,7 @@ class NicErrors(_Nics):
     id = "nic-errors"
     kind = "state"
     severities = "w"
+    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {
         "errors_pct": 1.0,
         "errors": 5.0,
@@ -119,6 +120,7 @@ class TcpRetrans(NodeRule):
     problem = "network"
     kind = "state"
     severities = "wc"
+    every_s = 5.0
     probes = ("network",)
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn_pct": 1.0,
@@ -168,6 +170,7 @@ class NicSaturated(_Nics):
     id = "nic-saturated"
     kind = "state"
     severities = "w"
+    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn_pct": 90.0,
         "clear_pct": 85.0,

@@ -305,6 +305,7 @@ class _DiskTrails(NodeRule):
     kind = "state"
     problem = "storage"
     probes = ("disk",)
+    every_s = 5.0
     names: tuple[str, ...] = ()
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -472,6 +473,7 @@ class Iowait(NodeRule):
     problem = "storage"
     kind = "state"
     severities = "w"
+    every_s = 5.0
     probes = ("cpu",)
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn_pct": 40.0,

@@ -348,3 +348,15 @@ def test_a_form_says_what_is_wrong_and_stays() -> None:
     form.key("space", " ")
     assert form.key("enter", None)
     assert got == [{"n": 5, "on": True}]
+
+
+def test_the_header_shows_the_clock_it_is_given_at_any_width() -> None:
+    """Also where there is room for a part of it only: the layout is shared by all times of one form."""
+    for w in range(1, 100):
+        rows = [
+            bars.header(bars.Head(host="n", mode="LIVE", clock=clock, self_pct=0.5), w, Look())
+            for clock in ("12:34:56", "12:34:57", "00:00:00")
+        ]
+        told = ["".join(text for text, _ in row) for row in rows]
+        assert told[0].replace("12:34:56", "12:34:57") == told[1]
+        assert "00:00" not in told[0] + told[1]
