@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dctop.tui import skeleton
-from dctop.tui.dialogs.forms import Value
-from dctop.tui.dialogs.times import HINT, moment_ns
 from dctop.tui.draw.look import Look
+from dctop.tui.firstread import titles
 from dctop.tui.state import UiState
 from dctop.tui.terminal import ended_by_signals, look_of, no_echo, size_of
 from dctop.tui.theme import DEFAULT, THEMES, colors_of, find
@@ -19,6 +18,7 @@ from dctop.tui.theme import paint as paint_of
 from dctop.tui.views.dashboard import PANE_KEYS
 
 if TYPE_CHECKING:
+    from dctop.tui.dialogs.forms import Value
     from dctop.tui.panes.base import PaneModel
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
@@ -62,7 +62,7 @@ def run_dashboard(
     source: Any = None
     with ended_by_signals(), no_echo(sys.stdin.fileno()) as usual:
         try:
-            _first_picture(out, look, theme, hidden)
+            _first_picture(out, look, theme, hidden, replay is None)
             source = _open_source(replay, at, interval_s, config, lang)
             if record is not None and replay is None:
                 source.start_recording(record)
@@ -184,6 +184,8 @@ def _open_source(
 
     source = ReplaySource(open_recording(replay))
     if at:
+        from dctop.tui.dialogs.times import HINT, moment_ns
+
         moment = moment_ns(
             at, source.t1_ns if at.startswith("-") else source.t0_ns, source.t0_ns, source.t1_ns
         )
@@ -229,10 +231,11 @@ def _usage_error(
     return None
 
 
-def _first_picture(fd: int, look: Look, theme: str, hidden: set[str]) -> None:
+def _first_picture(fd: int, look: Look, theme: str, hidden: set[str], live: bool) -> None:
     w, h = size_of(fd)
     names = dict(zip(PANE_KEYS, ("CPU", "GPU", "MEM", "DISK", "NET", "PROC", "TRAIN", "ALERTS"), strict=True))
-    skeleton.write(skeleton.picture(w, h, look, paint_of(theme, colors_of(os.environ)), names, hidden), fd)
+    colors, known = paint_of(theme, colors_of(os.environ)), titles(look) if live else {}
+    skeleton.write(skeleton.picture(w, h, look, colors, names, hidden, known), fd)
 
 
 def _first_numbers(

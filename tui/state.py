@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from dctop.tui.dialogs.base import LineEdit
+if TYPE_CHECKING:
+    from dctop.tui.dialogs.base import LineEdit
 
 ViewName = Literal["dashboard", "gpu", "alerts", "runs", "processes"]
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -52,7 +52,7 @@ class UiState:
 
     def say(self, text: str, severity: str = "information") -> None:
         self.notice = (text, severity, time.monotonic() + NOTICE_S.get(severity, 4.0))
-        self.notices.append(f"{datetime.now():%H:%M:%S}  {text}")
+        self.notices.append(f"{time.strftime('%H:%M:%S')}  {text}")
 
     def current_notice(self) -> tuple[str, str] | None:
         if self.notice is not None and time.monotonic() >= self.notice[2]:

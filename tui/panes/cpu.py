@@ -10,6 +10,7 @@ from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.glyphs import glyphs
 from dctop.tui.draw.graph import area_rows, samples
 from dctop.tui.draw.heat import grid
+from dctop.tui.draw.levels import mark, state_style
 from dctop.tui.draw.rows import Row, S, Span, fit
 from dctop.tui.panes.base import View
 from dctop.tui.panes.parts import (
@@ -22,11 +23,9 @@ from dctop.tui.panes.parts import (
     item,
     items_row,
     keys_of,
-    mark,
     num,
     outside,
     pressure_item,
-    state_style,
 )
 
 SIDE = 34

@@ -10,6 +10,7 @@ from dctop.engine.metrics.trend import fill_time
 from dctop.tui.draw import units
 from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.graph import area_rows, mirror_rows, samples, spark, top_of
+from dctop.tui.draw.levels import mark, state_style
 from dctop.tui.draw.rows import Row, S, Span, fit, fit_row, width
 from dctop.tui.draw.text import middle
 from dctop.tui.panes.base import View
@@ -19,12 +20,10 @@ from dctop.tui.panes.parts import (
     items_row,
     key_of,
     keys_of,
-    mark,
     message,
     num,
     outside,
     pressure_item,
-    state_style,
 )
 from dctop.tui.timescale import by_tick
 

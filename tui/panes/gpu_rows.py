@@ -9,11 +9,12 @@ from dctop.tui.draw import units
 from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.glyphs import glyphs
 from dctop.tui.draw.graph import area_rows, samples, spark
+from dctop.tui.draw.levels import state_style
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
 from dctop.tui.panes.base import View
 from dctop.tui.panes.gpu_data import STYLES, Gpu
-from dctop.tui.panes.parts import Item, items_row, state_style
+from dctop.tui.panes.parts import Item, items_row
 
 HISTORY = 120
 """Cells of a row's history, a tick each."""

@@ -9,6 +9,7 @@ from dctop.engine.metrics.model import Snapshot
 from dctop.tui.draw import units
 from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.graph import area_rows, samples
+from dctop.tui.draw.levels import MEMORY_PCT, mark, state_style
 from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
 from dctop.tui.panes.base import View
 from dctop.tui.panes.parts import (
@@ -20,11 +21,9 @@ from dctop.tui.panes.parts import (
     instances,
     item,
     keys_of,
-    mark,
     num,
     outside,
     pressure_item,
-    state_style,
 )
 
 
@@ -61,8 +60,8 @@ class MemoryPane(DataPane):
         used, total, pct = self._level(snap)
         if total is not None:
             left.append((f" {units.size(used, 0)}/{units.size(total, 0)}", S.DIM))
-        text = f"{mark(pct, view.look, 80, 92)}{units.pct(pct)}".strip()
-        return left, self.right(view, text, state_style(pct, 80, 92))
+        text = f"{mark(pct, view.look, *MEMORY_PCT)}{units.pct(pct)}".strip()
+        return left, self.right(view, text, state_style(pct, *MEMORY_PCT))
 
     def _level(self, snap: Snapshot) -> tuple[float | None, float | None, float | None]:
         """(used, limit, %) of what is tighter: the container's limit or the node."""
@@ -194,13 +193,14 @@ def _drawn(view: View, bars: Sequence[_Bar], w: int) -> list[Row]:
     size = max(0, min(room - note_w, 40 if note_w else w))
     rows: list[Row] = []
     for b in bars:
-        sign = mark(b.pct, view.look, 80, 92) if b.style is None else " "
+        sign = mark(b.pct, view.look, *MEMORY_PCT) if b.style is None else " "
+        style = S.TEXT if b.style is not None else state_style(b.pct, *MEMORY_PCT)
         rows.append(
             fit_row(
                 (
                     (fit(outside(b.name, view.look), 5, "<", "") + " ", S.DIM),
-                    *bar_spans(b.pct, size, view.look, b.style, 80, 92),
-                    (sign + units.pct(b.pct), S.TEXT if b.style is not None else state_style(b.pct, 80, 92)),
+                    *bar_spans(b.pct, size, view.look, b.style, *MEMORY_PCT),
+                    (sign + units.pct(b.pct), style),
                     (units.size(b.amount, 6), S.TEXT),
                     (" " + b.note if note_w else "", S.DIM),
                 ),

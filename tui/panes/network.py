@@ -11,11 +11,12 @@ from dctop.probes.base import series
 from dctop.tui.draw import units
 from dctop.tui.draw.glyphs import glyphs
 from dctop.tui.draw.graph import area_rows, mirror_rows, samples, top_of
+from dctop.tui.draw.levels import mark
 from dctop.tui.draw.rows import Row, S, Span, fit, fit_row
 from dctop.tui.intents import Intent
 from dctop.tui.keys import Action
 from dctop.tui.panes.base import View
-from dctop.tui.panes.parts import DataPane, Item, instances, item, items_row, mark, message, num, outside
+from dctop.tui.panes.parts import DataPane, Item, instances, item, items_row, message, num, outside
 from dctop.tui.timescale import by_tick
 
 SWITCH = 2.0

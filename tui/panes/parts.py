@@ -8,7 +8,7 @@ from functools import lru_cache
 from dctop.engine.metrics.model import Snapshot
 from dctop.probes.base import series
 from dctop.tui.draw import units
-from dctop.tui.draw.glyphs import glyphs
+from dctop.tui.draw.levels import mark
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row, S, Span, blank, fit_row, width
 from dctop.tui.draw.text import clean, wrap
@@ -177,21 +177,6 @@ def _text_rows(text: str, w: int, style: S, indent: int, first: Span | None) -> 
         head: Span = first if i == 0 and first else (" " * max(lead, indent), S.TEXT)
         rows.append(fit_row((head, (line, style)), w))
     return tuple(rows)
-
-
-def state_style(pct: float | None, warn: float = 70.0, crit: float = 90.0) -> S:
-    """Text style of a share of something finite."""
-    if pct is None or not pct >= warn:
-        return S.VALUE
-    return S.CRIT if pct >= crit else S.WARN
-
-
-def mark(pct: float | None, look: Look, warn: float = 70.0, crit: float = 90.0) -> str:
-    """The glyph that goes with `state_style`, or a blank."""
-    if pct is None or not pct >= warn:
-        return " "
-    g = glyphs(look)
-    return g.critical if pct >= crit else g.warning
 
 
 def outside(text: str | None, look: Look, missing: str = "-") -> str:
