@@ -46,6 +46,7 @@ class EccCorrectableRate(NodeRule):
     kind = "state"
     severities = "i"
     probes = ("gpu",)
+    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {"per_hour": 10.0, "clear_per_hour": 5.0, "hold_s": 0.0}
     source = "DCGM health watch (SBE 10)"
 
@@ -96,6 +97,7 @@ class PcieDegraded(NodeRule):
     kind = "state"
     severities = "wc"
     probes = ("gpu", "gpuhealth")
+    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {"util_pct": 20.0, "hold_s": 30.0}
     source = "NVML; Minder and OPT-175B list PCIe downgrades among the causes of slow nodes"
 
@@ -295,6 +297,7 @@ class GpuThrottlePower(NodeRule):
     kind = "state"
     severities = "iw"
     probes = ("gpu",)
+    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {
         "share_pct": 50.0, "clear_pct": 25.0, "clock_pct": 90.0, "slower_pct": 10.0, "hold_s": 0.0,
     }  # fmt: skip
@@ -365,6 +368,7 @@ class GpuThrottleThermal(NodeRule):
     kind = "state"
     severities = "wc"
     probes = ("gpu",)
+    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {"seconds": 10.0, "window_s": 60.0, "hold_s": 0.0}
     source = "NVML clocks event reasons (SwThermalSlowdown, HwThermalSlowdown)"
 
@@ -481,6 +485,7 @@ class GpuIdleHeld(NodeRule):
     kind = "state"
     severities = "i"
     probes = ("gpu",)
+    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {"gib": 1.0, "util_pct": 5.0, "hold_s": 900.0}
     source = "allocated but idle GPUs are the most wasteful pattern on shared clusters (slurm-job-exporter)"
 
