@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -195,8 +195,16 @@ class RunWindow:
         while first < n and steps[first] < begin:
             first += 1
         per_epoch = self.config("steps_per_epoch")
-        if isinstance(per_epoch, int) and per_epoch > 1:
-            return [i for i in range(first, n) if steps[i] % per_epoch != 1]
+        if isinstance(per_epoch, int) and per_epoch > 1 and first < n:
+            rows = list(range(first, n))
+            # The first steps of epochs by their numbers: one in hundreds, not worth a look at each step.
+            at = 1 + per_epoch * math.floor((steps[n - 1] - 1) / per_epoch)
+            while at >= steps[first]:
+                i = bisect_left(steps, at, first, n)
+                if steps[i] == at:
+                    del rows[i - first]
+                at -= per_epoch
+            return rows
         if (
             len(epochs) == n
             and per_epoch != 1
@@ -213,7 +221,10 @@ class RunWindow:
             column, rows = self.column(name), self.rows(name.endswith("_s"))
             if rows and rows[-1] >= len(column):  # a field that is not recorded
                 rows = []
-            values = [v for v in map(column.__getitem__, rows[-n:]) if v - v == 0]
+            values = list(map(column.__getitem__, rows[-n:]))
+            total = sum(values)
+            if total - total != 0:  # some are missing
+                values = finite(values)
             if len(values) < n < len(rows):  # recorded now and then only
                 values = finite(map(column.__getitem__, rows))[-n:]
             self._cache[name] = (n, values)
