@@ -213,8 +213,8 @@ class OomKilled(_DeathRule):
         ]
         limited = "MEMCG" in f.get("constraint", "") or "cgroup" in f.get("scope", "")
         remedies: list[str | tuple[str, Mapping[str, object]]] = (
-            [("limit", {"wanted": size(self.t["headroom"] * anon) if anon else "?", "limit": "?"})]
-            if limited
+            [("unknown-limit", {"wanted": size(self.t["headroom"] * anon)})]
+            if limited and anon
             else [("other", {"others": _names(w)})]
         )
         where = "memory cgroup" if limited else "node"

@@ -13,6 +13,7 @@ RULES: dict[str, RuleText] = {
         evidence={"code": "Exit code", "kills": "Kills counted by the kernel", "limit": "Memory limit", "peak": "Highest use", "failcnt": "Times the limit was hit", "rss": "Anonymous memory", "constraint": "Constraint", "step": "Last step", "victim": "Victim", "memcg": "Control group", "available": "Memory available now"},
         remedies={
             "limit": R("Raise the memory limit, or make the job smaller", "limit {limit} -> {wanted}", "the highest use seen fits with 20 % to spare"),
+            "unknown-limit": R("Raise the memory limit of its control group, or make the job smaller", "at least {wanted}", "what it held fits with 20 % to spare"),
             "batch": R("Or reduce the batch size and accumulate gradients to keep the effective batch", "half the batch, accumulate 2", "activation memory falls to about a half"),
             "workers": R("Use fewer loader processes: each holds prefetched batches and its copy of the data set", "workers - 1", "frees one process's anonymous memory"),
             "other": R("The node itself ran out: look at the largest processes", "{others}", "stopping one frees what it holds"),
