@@ -62,7 +62,7 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
                    "underfitting", "slow-convergence")),
     ("grad-vanishing", ("param-not-updating", "lr-too-low", "chance-level", "plateau", "underfitting",
                         "slow-convergence")),
-    ("param-not-updating", ("lr-too-low", "chance-level", "plateau", "underfitting", "slow-convergence")),
+    ("param-not-updating", ("chance-level", "plateau", "underfitting", "slow-convergence")),
     ("amp-scale-collapse", ("lr-too-low", "chance-level", "plateau", "slow-convergence")),
     ("lr-too-low", ("param-not-updating", "chance-level", "plateau", "underfitting", "slow-convergence")),
     ("chance-level", ("plateau", "slow-convergence")),
