@@ -26,10 +26,12 @@ REST = (50, 500)
 """Least and most steps from the end of one round of looks to the next."""
 BUDGET = 0.0005
 """Share of the run's time for these looks."""
-CHECK, STILL = 50, 100
-"""Parameters are compared every so many steps; not moved for so many: they stand still."""
+CHECK = 100
+"""Steps after which parameters are compared with themselves."""
 SAMPLE = 65_536
-"""Values of a parameter that are compared one by one."""
+"""Values of a parameter that are compared."""
+JUMP, MORE = 1.5, 0.3
+"""The mean of ten losses so many times that of a hundred, and so much above it, may have killed units."""
 LAYERS_EVERY = 10
 """Where clipping takes the norms of every step, layers are told this often."""
 MOST_NAMES = 20
@@ -75,21 +77,34 @@ class Layers:
         self._still = _Still(self._parameters, cuda)
         self._tell = tell
         self._told: set[int] = set()
+        self._losses = 0.0, 0.0
+        """Mean over about ten and a hundred steps; 0: of none yet."""
 
     def begin(self, number: int) -> None:
         self._number = number
         if self.names:
             self.scalars, self.names = [], ()
-        self._dead.begin(number)
+        if number >= self._dead.due:
+            self._dead.begin()
 
-    def end(self, step_s: float) -> None:
-        self._dead.step_s(step_s)
+    def heard(self, loss: float) -> None:
+        """The loss of a step, in order. Where it jumps the next round of looks is brought on."""
+        now, usual = self._losses
+        if not math.isfinite(loss):
+            return
+        if usual == 0:
+            now = usual = loss
+        now += 0.1 * (loss - now)
+        if now > JUMP * usual and now > usual + MORE:
+            self._dead.soon(self._number)
+        self._losses = now, usual + 0.01 * (loss - usual)
 
     def look(self, optimizer: torch.optim.Optimizer) -> None:
         """After the backward pass, before the update."""
-        found = self._dead.end(self._number)
-        if found is not None:
-            self._add(("dead_share", "dead_layer"), found)
+        if self._dead.looking:
+            found = self._dead.end(self._number)
+            if found is not None:
+                self._add(("dead_share", "dead_layer"), found)
         if self._number % CHECK == 1:
             still = self._still.check(self._number, all(g["lr"] > 0 for g in optimizer.param_groups))
             if not still <= self._told:
@@ -155,10 +170,10 @@ class Layers:
             why[reason] = why.get(reason, 0) + 1
         names = [self._names[i] for i in sorted(still)]
         count, some = len(self._parameters), ", ".join(names[:3])
-        text = f"{len(names)} of {count} parameters have not changed for {STILL} steps: {some}"
+        text = f"{len(names)} of {count} parameters have not changed for {CHECK} steps: {some}"
         self._tell(
             "frozen", text + (" ..." if len(names) > 3 else ""), self._number, parameters=names[:MOST_NAMES],
-            count=len(names), of=count, why=why, steps=STILL, lr=optimizer.param_groups[0]["lr"],
+            count=len(names), of=count, why=why, steps=CHECK, lr=optimizer.param_groups[0]["lr"],
         )  # fmt: skip
 
 
@@ -175,19 +190,20 @@ class _Dead:
 
     def __init__(self, relus: list[torch.nn.Module]) -> None:
         self._relus = relus
-        self._due = APART if relus else 0
-        """Step of the next look; 0: never."""
+        self.due: float = APART if relus else math.inf
+        """Step of the next look."""
+        self.looking: list[Any] = []
+        """Hooks, while a step is looked at."""
         self._looks = 0
         self._alive: list[torch.Tensor | None] = [None] * len(relus)
-        self._hooks: list[Any] = []
+        self._ended = 0
         self._spent_ns = 0
-        self._step_s: float | None = None
+        self._begun = (0, 0)
+        """Of the round: step, perf_counter_ns."""
 
-    def begin(self, number: int) -> None:
-        if not self._due or number < self._due:
-            return
+    def begin(self) -> None:
         since = time.perf_counter_ns()
-        self._hooks = [m.register_forward_hook(self._hook(k)) for k, m in enumerate(self._relus)]
+        self.looking = [m.register_forward_hook(self._hook(k)) for k, m in enumerate(self._relus)]
         self._spent_ns += time.perf_counter_ns() - since
 
     def _hook(self, k: int) -> Callable[..., None]:
@@ -205,20 +221,18 @@ class _Dead:
 
         return seen
 
-    def step_s(self, step_s: float) -> None:
-        self._step_s = step_s if self._step_s is None else self._step_s + 0.05 * (step_s - self._step_s)
-
     def end(self, number: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """(share of dead units in the layer that has most, its number) at the end of a round."""
-        if not self._hooks:
-            return None
         since = time.perf_counter_ns()
-        for hook in self._hooks:
+        for hook in self.looking:
             hook.remove()
-        self._hooks = []
+        self.looking = []
+        self.due = number + APART
         self._looks += 1
-        self._due = number + APART
+        if self._looks == 1:
+            self._begun = (number, since)
         if self._looks < LOOKS:
+            self._spent_ns += time.perf_counter_ns() - since
             return None
         # A layer that was never called says nothing: as if all its units were alive.
         dead = [None if a is None else 1.0 - a.float().mean() for a in self._alive]
@@ -226,85 +240,75 @@ class _Dead:
         found = None
         if known is not None:
             found = torch.stack([torch.zeros_like(known) if d is None else d for d in dead]).max(0)
-        self._looks, self._alive = 0, [None] * len(self._relus)
-        self._due = number + self._rest(time.perf_counter_ns() - since)
+        self._looks, self._alive, self._ended = 0, [None] * len(self._relus), number
+        self.due = number + self._rest(number, since)
         return None if found is None else (found.values, found.indices)
 
-    def _rest(self, more_ns: int) -> int:
+    def soon(self, number: int) -> None:
+        """A round now, if none is under way and the last is a while ago."""
+        if self._relus and not self._looks and number >= self._ended + REST[0]:
+            self.due = min(self.due, number + 1)
+
+    def _rest(self, number: int, since: int) -> int:
         """Steps until the next round, so that the rounds take their budget at most."""
-        spent, self._spent_ns = self._spent_ns + more_ns, 0
-        if not self._step_s:
-            return REST[0]
-        return max(REST[0], min(REST[1], math.ceil(spent * 1e-9 / (BUDGET * self._step_s))))
+        now = time.perf_counter_ns()
+        spent, self._spent_ns = self._spent_ns + now - since, 0
+        step = (since - self._begun[1]) / (number - self._begun[0])
+        return max(REST[0], min(REST[1], math.ceil(spent / (BUDGET * max(step, 1.0)))))
 
 
 class _Still:
-    """Which parameters stand still. Their norms are compared first, which costs nothing to keep; those that
-    did not change value by value, as a norm may stay what it was while values change."""
+    """Which parameters stand still: each (or so many of its values, evenly spread) is kept and compared with
+    itself at the next check."""
 
     def __init__(self, parameters: list[torch.nn.Parameter], cuda: Cuda | None) -> None:
-        self._parameters = parameters
+        # Updates happen in place: the views see them, and all are compared in three fused calls.
+        self._now = [_spread(p.detach()) for p in parameters]
+        self._kept = [torch.empty_like(v) for v in self._now]
         self._cuda = cuda
-        self._before: torch.Tensor | None = None
-        self._kept: dict[int, tuple[int, torch.Tensor]] = {}
-        """Suspects: since which step, and their values then."""
-        self._waiting: tuple[int, torch.Tensor, Any] | None = None
-        """CUDA: step of the check, its answer on the way to the host, the event behind it."""
+        self._since: int | None = None
+        """Step at which they were kept."""
+        self._waiting: tuple[torch.Tensor, Any] | None = None
+        """CUDA: the answer on its way to the host, and the event behind it."""
 
     def check(self, number: int, moving: bool) -> set[int]:
-        """Those that have not changed for `STILL` steps. `moving`: false where the learning rate is 0, when
-        none is to change. On CUDA the answer is that of the check before."""
-        if not moving or not self._parameters:
-            self._before, self._waiting = None, None
-            self._kept.clear()
+        """Those that have not changed since the check before. `moving`: false where the learning rate is 0,
+        when none is to change. On CUDA the answer is that of the check before."""
+        if not moving or not self._now:
+            self._since, self._waiting = None, None
             return set()
-        answer = self._answer()
-        same = self._compare()
-        if same is not None and self._cuda is None:
-            answer = (number, same.tolist())
-        found = set() if answer is None else self._judge(number, *answer)
-        if same is not None and self._cuda is not None and not self._cuda.capturing():
-            host, event = self._cuda.pinned(len(same)), self._cuda.event()
-            self._cuda.fetch(host, same)
-            self._cuda.record(event)
-            self._waiting = (number, host, event)
-        return found
+        moved = None
+        if self._since is not None and number - self._since >= CHECK:
+            torch._foreach_sub_(self._kept, self._now)
+            moved = torch.stack([n.float() for n in torch._foreach_norm(self._kept, math.inf)])
+        torch._foreach_copy_(self._kept, self._now)
+        self._since = number
+        if self._cuda is None:
+            return set() if moved is None else _still(moved.tolist())
+        return self._later(self._cuda, moved)
 
-    def _compare(self) -> torch.Tensor | None:
-        """1 for each that is as it was: of suspects by value, of the others by norm."""
-        values = [p.detach() for p in self._parameters]
-        now = torch.stack(wmodel.norms(values))
-        before, self._before = self._before, now
-        if before is None:
-            return None
-        same = now == before
-        for i, (_, kept) in self._kept.items():
-            same[i] = (_some(values[i]) == kept).all()
-        return same.float()
-
-    def _answer(self) -> tuple[int, list[float]] | None:
+    def _later(self, cuda: Cuda, moved: torch.Tensor | None) -> set[int]:
         waiting, self._waiting = self._waiting, None
-        if waiting is None or not waiting[2].query():
-            return None
-        return waiting[0], waiting[1].tolist()
-
-    def _judge(self, now: int, asked: int, same: list[float]) -> set[int]:
-        """`same` is what was found at step `asked`."""
-        found: set[int] = set()
-        for i, as_it_was in enumerate(same):
-            kept = self._kept.get(i)
-            if not as_it_was:
-                if kept is not None and kept[0] < asked:
-                    del self._kept[i]
-            elif kept is None:
-                self._kept[i] = (now, _some(self._parameters[i].detach()).clone())
-            elif asked - kept[0] >= STILL:
-                found.add(i)
-        return found
+        if moved is not None and not cuda.capturing():
+            host, event = cuda.pinned(len(moved)), cuda.event()
+            cuda.fetch(host, moved)
+            cuda.record(event)
+            self._waiting = (host, event)
+        return _still(waiting[0].tolist()) if waiting is not None and waiting[1].query() else set()
 
 
-def _some(values: torch.Tensor) -> torch.Tensor:
-    return values.reshape(-1)[:SAMPLE]
+def _still(moved: list[float]) -> set[int]:
+    return {i for i, by in enumerate(moved) if by == 0}
+
+
+def _spread(values: torch.Tensor) -> torch.Tensor:
+    """A view of at most about `SAMPLE` values, whatever their order in memory."""
+    count = values.numel()
+    extent = 1 + sum((n - 1) * stride for n, stride in zip(values.shape, values.stride()))
+    if count <= SAMPLE or extent != count:
+        return values
+    step = -(-count // SAMPLE)
+    return values.as_strided(((count - 1) // step + 1,), (step,), values.storage_offset())
 
 
 @torch.no_grad()

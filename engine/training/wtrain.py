@@ -466,7 +466,6 @@ class Trainer:
         ahead = self.timer.ahead()
         times, marks = self.timer.finish()
         self.sampling.end(times.wall * 1e-9)
-        self.layers.end(times.wall * 1e-9)
         more: dict[str, object] | None = None
         if self.step % MEMORY_EVERY == 0:
             more = dict(self.memory.read())
@@ -498,6 +497,7 @@ class Trainer:
             samples = step.samples
             values = iter(scalars)
             loss = record["loss"] = next(values)
+            self.layers.heard(loss)
             self.sums[0] += loss * (1 if self.task.summed else samples)
             self.sums[1] += samples
             if accuracy and self.task.classifies:
