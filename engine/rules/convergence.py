@@ -25,6 +25,7 @@ from dctop.engine.rules.base import (
     num,
 )
 from dctop.engine.rules.deaths import age
+from dctop.engine.rules.layers import layer_at
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import finite, mad, median, quantile
 from dctop.engine.training.runstate import RunEvent
@@ -80,6 +81,8 @@ class LossNonfinite(RunRule):
             Ev("lr", lr),
             Ev("grad", _shown(e.data.get("grad_norm"))),
             Ev("healthy_grad", clip, "", "p90"),
+            Ev("layer", e.data.get("layer") if isinstance(e.data.get("layer"), str) else None),
+            Ev("scale", number("amp_scale")),
         ]
         remedies: Remedies = []
         if good is not None:
@@ -88,10 +91,14 @@ class LossNonfinite(RunRule):
         if lr:
             remedies.append(("lr", {"old": num(lr), "new": num(lr / 10)}))
         remedies.append(("clip", {"clip": num(clip)}) if clip is not None else "clip1")
-        remedies.append("bisect")
+        origin = e.data.get("origin")
+        where = origin if origin in ("input", "parameter", "activation") else None
+        remedies.append(where or "bisect")
         facts = {"run": run.id, "step": num(e.step, 9), "last": num(last), "last_step": num(last_step, 9)}
+        facts |= {"workload": run.run.workload, "layer": str(e.data.get("layer") or "?"),
+                  "layers": num(number("layers"), 9)}  # fmt: skip
         return Details(
-            evidence, facts | {"workload": run.run.workload}, remedies, (), "useless",
+            evidence, facts, remedies, (), "useless", where,
             predicts=Prediction("survives", e.step or 0),
         )  # fmt: skip
 
@@ -475,6 +482,7 @@ class GradExploding(_Episodes):
             Ev("median", middle),
             Ev("ratio", round(norm / middle, 2), "", f"> {times:g}"),
             Ev("p90", clip),
+            Ev("layer", layer_at(run, i)),
             Ev("lr", lr),
         ]
         facts = {"run": run.id, "norm": num(norm), "times": num(norm / middle), "step": step,

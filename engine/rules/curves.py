@@ -31,8 +31,8 @@ class ChanceLevel(RunRule):
     measures the accuracy now and then is judged on what it measured of them, if that are 640 samples
     (standard error of chance at 10 classes: 1.2 points; waiting for 100 values took until step 316-396,
     measured). Verified: random labels give loss 2.304, update ratio 4.6e-3 (normal) and gradient norm 0.2
-    instead of 3.6; healthy runs never fire. Where classes are unequal, 1/C understates chance: the texts say
-    so."""
+    instead of 3.6; healthy runs never fire. Where classes are unequal, chance is the share of the largest (as
+    the run tells of its training set), not 1/C."""
 
     id = "chance-level"
     problem = "convergence"
@@ -61,7 +61,8 @@ class ChanceLevel(RunRule):
         if len(right) * (run.batch or 1) < self.t["samples"] or loss is None:
             return Needs("field", "accuracy")
         accuracy = sum(right) / len(right)
-        chance = 1.0 / classes
+        majority = run.config("data", "majority")
+        chance = max(1.0 / classes, majority if isinstance(majority, float) and majority < 1 else 0.0)
         if accuracy > chance + self.t["clear_more"]:
             return ()
         level = CRITICAL if accuracy < chance + self.t["more"] and loss > self.t["loss_share"] * ln else 0

@@ -48,9 +48,9 @@ class LrTooLow(RunRule):
     measures one in 10 to 100 steps), below 1e-4 while the loss is still above 0.9 ln C; clear above 3e-4
     (healthy about 1e-3). lr_new = lr x min(10, 3e-3 / u). Verified: by step 90 on Adam 1e-6 and SGD 1e-3,
     never on healthy runs. Not judged: resumed runs (fine-tuning), warm-up of the rate, and a network that a
-    high rate has killed, which updates as little: no loss of the run may have been below 0.7 or above 1.5 ln
-    C (measured: without this it was said of 9 of 15 runs after a rate of 0.15 or one raised 150 to 800
-    times)."""
+    high rate has killed, which updates as little: no ReLU layer may be nearly dead (where that is measured),
+    and no loss of the run may have been below 0.7 or above 1.5 ln C (measured: without this it was said of 9
+    of 15 runs after a rate of 0.15 or one raised 150 to 800 times)."""
 
     id = "lr-too-low"
     problem = "convergence"
@@ -58,7 +58,7 @@ class LrTooLow(RunRule):
     severities = "w"
     thresholds: ClassVar[Mapping[str, float]] = {
         "ratio": 1e-4, "clear_ratio": 3e-4, "loss_share": 0.9, "after_step": 60.0, "wanted_ratio": 3e-3,
-        "low": 0.7, "high": 1.5, "hold_s": 0.0,
+        "low": 0.7, "high": 1.5, "dead": 0.9, "hold_s": 0.0,
     }  # fmt: skip
     source = "verified on 25 runs; Karpathy's update ratio of 1e-3"
 
@@ -80,6 +80,7 @@ class LrTooLow(RunRule):
             return ()
         losses = finite(run.column("loss"))
         alive = min(losses) > self.t["low"] * ln and max(losses) < self.t["high"] * ln
+        alive = alive and all(share <= self.t["dead"] for share in finite(run.column("dead_share"))[-1:])
         low = 0 < ratio < self.t["ratio"] and loss > self.t["loss_share"] * ln
         level = WARNING if low and alive else 0
         return (Reading(run.id, level, False, lambda: self._details(run, ratio, loss, ln), step=run.step),)
@@ -87,11 +88,13 @@ class LrTooLow(RunRule):
     def _details(self, run: RunWindow, ratio: float, loss: float, ln: float) -> Details:
         lr = run.median("lr", 5, 1)
         factor = min(10.0, self.t["wanted_ratio"] / ratio)
+        ac1 = autocorrelation(run.train("loss", 200))
         evidence = [
             Ev("ratio", ratio, "", f"< {self.t['ratio']:g}"),
             Ev("loss", loss, "", f"> {self.t['loss_share'] * ln:.3g}"),
             Ev("lr", lr),
             Ev("grad", run.median("grad_norm", 20, 1)),
+            Ev("ac1", None if ac1 is None else round(ac1, 3)),
         ]
         facts = {"run": run.id, "ratio": num(ratio), "loss": num(loss), "ln": num(ln), "lr": num(lr),
                  "new": num(None if lr is None else lr * factor)}  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from dctop.engine.rules.alert import Alert, Remedy
 from dctop.engine.rules.base import size
+from dctop.engine.rules.projection import steps_needed
 from dctop.engine.rules.window import ACTIVE, finite, median, quantile
 from dctop.engine.training.runstate import RunState
 
@@ -321,6 +322,23 @@ def _regularise(c: _Case) -> Planned:
     return c.change({"weight_decay": decay}, start, Prediction("finite", None, None, 50))
 
 
+def _relu(c: _Case) -> Planned:
+    first = next(iter(finite(c.run.columns.get("loss", ()))), None)
+    return c.change({"activation": "relu"}, None, _calm(c, None if first is None else 0.9 * first))
+
+
+def _longer(c: _Case) -> Planned:
+    """As many steps as its curve needs to its target."""
+    steps, total = steps_needed(c.run), c.run.config.get("total_steps")
+    if steps is None or not isinstance(total, int) or steps <= total:
+        return f"{c.run.id}: how many steps it needs cannot be told"
+    per_epoch = c.run.config.get("steps_per_epoch")
+    options: Options = {"epochs": math.ceil(steps / per_epoch)} if isinstance(per_epoch, int) else {}
+    if c.number("max_steps", 0) or not options:
+        options["max_steps"] = steps
+    return c.change(options, c.last(), Prediction("steps", None, None, steps))
+
+
 def _resume(c: _Case) -> Planned:
     if c.last() is None:
         return f"{c.run.id} has no checkpoint to go on from"
@@ -365,6 +383,14 @@ _PLANNERS: dict[tuple[str, str], Callable[[_Case], Planned]] = {
     ("plateau", "raise"): _raise_rate,
     ("plateau", "lower"): _lower_rate,
     ("overfitting", "regularise"): _regularise,
+    ("dead-relu", "lr"): _restart_lower,
+    ("grad-vanishing", "relu"): _relu,
+    ("amp-scale-collapse", "bf16"): lambda c: c.change(
+        {"precision": "bf16"}, c.last(), Prediction("finite", None, None, 50)
+    ),
+    ("amp-scale-collapse", "lr"): _lower_rate,
+    ("slow-convergence", "raise"): _raise_rate,
+    ("slow-convergence", "longer"): _longer,
     ("worker-crashed", "resume"): _resume,
     ("worker-sigkilled", "resume"): _resume,
     ("training-stalled", "restart"): _restart_stalled,

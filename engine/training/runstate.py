@@ -27,6 +27,7 @@ STEP_FIELDS = (
     "loss", "accuracy", "lr", "grad_norm", "update_ratio",
     "mem_allocated_bytes", "mem_reserved_bytes", "mem_peak_bytes", "rss_anon_bytes",
     "data_cpu_s", "wait_s", "gpu_s", "gpu_ahead", "data_gpu_s", "h2d_gpu_s", "queue_s", "post_s",
+    "grad_first", "grad_last", "grad_top", "dead_share", "dead_layer", "amp_scale",
 )  # fmt: skip
 """Numeric fields of a `step` record; any may be null or absent."""
 
@@ -38,7 +39,8 @@ class RunEvent:
     wall_ns: int
     step: int | None
     kind: str
-    """start | mode | eval | checkpoint | epoch | nonfinite | exception | fault | stop | end | note"""
+    """start | mode | eval | checkpoint | epoch | nonfinite | frozen | exception | fault | stop | end |
+    note"""
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
 

@@ -111,14 +111,6 @@ def norms(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     return list(torch._foreach_norm(tensors))
 
 
-def total_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """L2 norm over all of them together."""
-    import torch
-
-    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(norms(tensors)))
-    return norm
-
-
 class UpdateRatio:
     """max over the weight tensors of |change| / |value before| (L2): about 1e-3 in a healthy run.
 

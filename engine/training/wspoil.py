@@ -52,7 +52,7 @@ class Spoiler:
             task.train_count = min(task.train_count, int(kept.sum()))
 
     def spoil_model(self, model: torch.nn.Module) -> torch.nn.Module:
-        """init, bias, deep-sigmoid: how the network begins."""
+        """init, bias, deep-sigmoid, frozen, detached: how the network begins."""
         import torch
 
         init, bias, deep = self._planted("init"), self._planted("bias"), self._planted("deep-sigmoid")
@@ -72,7 +72,20 @@ class Spoiler:
                 hidden = [p for p in model.parameters() if p.ndim == 1][:-1]
                 for values in hidden:
                     values.fill_(-bias.magnitude)
+        self._hold(model)
         return model
+
+    def _hold(self, model: torch.nn.Module) -> None:
+        """Layers that are not to learn."""
+        layers = [m for m in model.modules() if any(p.ndim > 1 for p in m.parameters(recurse=False))]
+        frozen, detached = self._planted("frozen"), self._planted("detached")
+        if frozen is not None:
+            for layer in layers[: int(frozen.magnitude)]:
+                layer.requires_grad_(False)
+        if detached is not None:
+            # A module in between would rename those behind it in checkpoints.
+            last = layers[max(0, min(len(layers), int(detached.magnitude)) - 1)]
+            last.register_forward_hook(lambda _module, _inputs, out: out.detach())
 
     def spoil_batch(self, step: int, batch: Batch) -> Batch:
         """labels-permuted."""

@@ -67,6 +67,15 @@ class Task:
         """Which predictions are right, one a unit."""
         return out.argmax(-1) == y
 
+    def majority(self) -> float | None:
+        """Share of the most frequent class among the samples trained on: what always guessing it gets right.
+        None where there are no classes."""
+        labels = getattr(self.fetch, "labels", None)
+        if labels is None or not self.classes or not self.train_count:
+            return None
+        counts = torch.bincount(labels[: self.train_count], minlength=len(self.classes))
+        return float(counts.max().item()) / self.train_count
+
     def test_batches(self) -> Iterator[Batch]:
         raise NotImplementedError
 

@@ -51,6 +51,8 @@ class Step(NamedTuple):
     more: Mapping[str, object] | None
     """Fields that few steps have."""
     times: Times
+    extra: tuple[str, ...] = ()
+    """Fields of further scalars, after those looked at."""
 
     def record(self) -> Record:
         """The fields of a `step` line without its scalars."""

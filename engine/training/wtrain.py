@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         wbatches,
         wdevice,
         wdist,
+        wlayers,
         wlog,
         wmodel,
         wpause,
@@ -37,6 +38,7 @@ else:
     import wbatches
     import wdevice
     import wdist
+    import wlayers
     import wlog
     import wmodel
     import wpause
@@ -102,6 +104,10 @@ class Trainer:
         self.accuracy: float | None = None
         self.not_finite_since: int | None = None
         self.last_finite: tuple[int, float] | None = None
+        self.lost = False
+        """The loss of this step is not finite: known at once on the CPU only."""
+        self.origin: dict[str, object] = {}
+        """Where that comes from."""
         self.sums = [0.0, 0.0, 0.0, 0.0]
         """Of the epoch: loss x samples, samples, right, units judged."""
         self._taken_ns = 0
@@ -129,6 +135,7 @@ class Trainer:
         self.optimizer = wmodel.optimizer(config.optimizer, self.model, config.lr, config.weight_decay)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.update_ratio = wmodel.UpdateRatio(wmodel.weights(self.model))
+        self.layers = wlayers.Layers(self.model, self.cuda, config.compile, self.log.event)
         self.network: Callable[..., torch.Tensor] = self.ranks.wrap(self.model, self.cuda)
         if config.compile:
             self.network = torch.compile(self.network)
@@ -161,6 +168,7 @@ class Trainer:
             "data": {
                 "source": task.source, "synthetic": task.synthetic, "classes": list(task.classes),
                 "train_samples": task.train_count, "test_samples": task.test_count,
+                "majority": task.majority(),
             },
             "device": {
                 "asked": self.config.text("device"), "chosen": str(self.device), "why": self.why,
@@ -176,6 +184,8 @@ class Trainer:
             "precision": self.precision.name, "compiled": self.config.compile,
             "channels_last": self.channels_last, "fused": bool(self.optimizer.defaults.get("fused")),
             "threads": torch.get_num_threads(), "ranks": self.ranks.world,
+            "target_of": "accuracy" if task.higher_is_better else "loss",
+            "layers": self.layers.facts._asdict(),
             "total_steps": self.total_steps,
             "total_epochs": -(-self.total_steps // self.steps_per_epoch),
             "steps_per_epoch": self.steps_per_epoch,
@@ -300,6 +310,7 @@ class Trainer:
         if planter is not None:
             self._plant(planter, number)
         sampling.begin(number)
+        self.layers.begin(number)
         if self.lr_varies:
             self._set_lr(number)
         index = (number - 1) % self.steps_per_epoch
@@ -313,6 +324,7 @@ class Trainer:
         if hits is not None:
             scalars.append(hits)
         scalars += self.update()
+        scalars += self.layers.scalars
         self.step = number
         self._record(samples, scalars)
 
@@ -341,6 +353,8 @@ class Trainer:
             out = self.forward(x)
             timer.lap(wtiming.FORWARD)
             reported, loss = self.compute_loss(out, y, len(x) / samples)
+            if self.cuda is None and not math.isfinite(reported.item()):
+                self._lose(x)
         hits = None
         if self.sampling.accuracy and self.task.classifies:
             since = time.perf_counter_ns()
@@ -350,6 +364,12 @@ class Trainer:
         self.backward(loss)
         timer.lap(wtiming.BACKWARD)
         return reported, hits
+
+    def _lose(self, x: torch.Tensor) -> None:
+        """Look for the origin before the update spreads it over all weights."""
+        self.lost = True
+        if self.not_finite_since is None:
+            self.origin = wlayers.origin(self.model, x)
 
     def preprocess(self, batch: wbatches.Batch, number: int) -> wbatches.Batch:
         """Step 1: bytes to the numbers a model takes, on the device."""
@@ -396,11 +416,12 @@ class Trainer:
         scaler, sampling, looked = self.precision.scaler, self.sampling, []
         if scaler is not None:
             scaler.unscale_(self.optimizer)
+        self.layers.look(self.optimizer)
         if self.config.clip:
-            looked.append(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip))
+            looked.append(self.layers.clip(self.config.clip))
         elif sampling.norm:
             since = time.perf_counter_ns()
-            looked.append(wmodel.total_norm([p.grad for p in self.parameters if p.grad is not None]))
+            looked.append(self.layers.norm())
             sampling.cost(wsample.NORM, since)
         since = time.perf_counter_ns()  # of both halves of the update ratio together
         if sampling.ratio:
@@ -410,6 +431,7 @@ class Trainer:
         if scaler is not None:
             scaler.step(self.optimizer)
             scaler.update()
+            self.layers.scaled(scaler)
         else:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -456,11 +478,10 @@ class Trainer:
         now = time.time_ns()
         step = wtiming.Step(
             self.step, self.epoch, now, samples, self.optimizer.param_groups[0]["lr"], mode,
-            self.sampling.taken(), more, times,
+            self.sampling.taken(), more, times, self.layers.names,
         )  # fmt: skip
         self.readback.push(step, scalars, marks)
-        # On the CPU the loss is there: one that is not finite is judged at once.
-        lost = self.cuda is None and not math.isfinite(scalars[0].item())
+        lost, self.lost = self.lost, False
         if now - self._taken_ns >= TAKE_NS or lost or self.not_finite_since is not None:
             self.take()
             self.timer.lap(wtiming.OTHER)
@@ -476,6 +497,7 @@ class Trainer:
             samples = step.samples
             values = iter(scalars)
             loss = record["loss"] = next(values)
+            self.layers.heard(loss)
             self.sums[0] += loss * (1 if self.task.summed else samples)
             self.sums[1] += samples
             if accuracy and self.task.classifies:
@@ -485,6 +507,7 @@ class Trainer:
                 self.sums[3] += judged
             grad_norm = record["grad_norm"] = next(values) if norm else None
             record["update_ratio"] = next(values) if ratio else None
+            record.update(zip(step.extra, values))
             self.log.step(record)
             self._judge(record, loss, grad_norm)
         self.log.flush()
@@ -504,7 +527,8 @@ class Trainer:
             text = f"loss is {'NaN' if math.isnan(loss) else 'infinite'} at step {number:,}"
             self.log.event(
                 "nonfinite", text, number, loss=loss, lr=record["lr"], grad_norm=grad_norm,
-                last_finite_loss=last, last_finite_step=since,
+                last_finite_loss=last, last_finite_step=since, amp_scale=record.get("amp_scale"),
+                **(self.origin if self.cuda is None else wlayers.origin(self.model, None)),
             )  # fmt: skip
             print(text, flush=True)
 

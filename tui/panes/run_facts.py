@@ -16,6 +16,8 @@ from dctop.tui.panes.parts import Item, item, items_row, outside
 
 ENDED_BADLY = ("failed", "killed", "lost")
 _INF = float("inf")
+DEAD_WITHIN = 600
+"""Steps from one round of looks at ReLUs to the next at most."""
 RECENT = 50
 """Steps over which phases and trends are taken (RULES: S50)."""
 
@@ -95,6 +97,26 @@ def latest(run: RunState, column: str, within: int = 100) -> float | None:
     if values is None:
         return None
     return next((v for v in reversed(values[-within:]) if v == v), None)
+
+
+def layer_items(run: RunState) -> list[Item]:
+    """What single layers show: gradient of the first against the last, the layer with most dead units, the
+    gradient scale. Nothing where it is not measured."""
+    out: list[Item] = []
+    first, last = latest(run, "grad_first"), latest(run, "grad_last")
+    if first is not None and last:
+        ratio = first / last
+        out.append(
+            (("grad first/last ", S.DIM), (units.significant(ratio, 0), S.WARN if ratio < 1e-3 else S.TEXT))
+        )
+    dead = latest(run, "dead_share", DEAD_WITHIN)
+    if dead is not None:
+        style = S.CRIT if dead > 0.9 else S.TEXT
+        out.append((("dead ReLUs ", S.DIM), (units.pct(100 * dead, 0), style)))
+    scale = latest(run, "amp_scale")
+    if scale is not None:
+        out.append(item("grad scale", units.significant(scale, 0)))
+    return out
 
 
 def figures(run: RunState, look: Look) -> list[Item]:

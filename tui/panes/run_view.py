@@ -21,7 +21,15 @@ from dctop.tui.panes import run_infer, run_lists, run_plot
 from dctop.tui.panes.base import View
 from dctop.tui.panes.curve import small
 from dctop.tui.panes.parts import Item, beside, fill, flow, instances, item, items_row, key_of, num, outside
-from dctop.tui.panes.run_facts import ENDED_BADLY, data_item, ending_row, figures, latest, status_row
+from dctop.tui.panes.run_facts import (
+    ENDED_BADLY,
+    data_item,
+    ending_row,
+    figures,
+    latest,
+    layer_items,
+    status_row,
+)
 from dctop.tui.panes.run_time import heat_rows, phase_rows, seven_rows, seven_table
 from dctop.tui.panes.training import ACTIVE, TrainingPane
 
@@ -135,7 +143,7 @@ class RunPane(TrainingPane):
         return self._used[1]
 
     def _efficiency(self, view: View, snap: Snapshot, run: RunState) -> list[Item]:
-        """MFU, memory against its limit, update ratio: what is known of them."""
+        """MFU, memory against its limit, update ratio, layers: what is known of them."""
         out: list[Item] = []
         used = runmath.mfu(run)
         if used.share is not None:
@@ -149,7 +157,7 @@ class RunPane(TrainingPane):
         ratio = latest(run, "update_ratio")
         if ratio is not None:
             out.append(item("upd", units.significant(ratio, 0)))
-        return out
+        return out + layer_items(run)
 
     def _facts(self, view: View, run: RunState) -> list[Item]:
         look = view.look

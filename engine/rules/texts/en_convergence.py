@@ -12,17 +12,25 @@ RULES: dict[str, RuleText] = {
     "loss-nonfinite": RuleText(
         title="{run}: the loss is not finite since step {step}",
         why="The loss was {last} at step {last_step} and is NaN or infinite since: every further update spoils the model.",
-        evidence={"loss": "Loss", "step": "Since step", "last": "Last finite loss", "last_step": "At step", "lr": "Learning rate", "grad": "Gradient norm", "healthy_grad": "Healthy gradient norm"},
+        evidence={"loss": "Loss", "step": "Since step", "last": "Last finite loss", "last_step": "At step", "lr": "Learning rate", "grad": "Gradient norm", "healthy_grad": "Healthy gradient norm", "layer": "First not finite", "scale": "Gradient scale"},
         remedies={
             "reload": R("Go back to the last good checkpoint", "step {at}, {age} steps back", "finite loss at once", "dctop train {workload} --resume {run}"),
             "lr": R("Lower the learning rate", "lr {old} -> {new}", "no jump at this place"),
             "clip": R("Clip gradients at what is healthy here", "max norm {clip} (90th percentile)", "one bad batch cannot ruin the weights"),
             "clip1": R("Clip gradients", "max norm 1", "one bad batch cannot ruin the weights"),
             "bisect": R("Find the origin: inputs, then activations, then gradients; that layer in fp32", "from step {step} on", "names the layer or the sample"),
+            "input": R("Inputs were not finite: find the sample and leave it out", "batch of step {step}", "finite loss at once"),
+            "parameter": R("Weights were not finite before this step: an update ruined them. Clip gradients or lower the rate", "{layers} tensors, the first is {layer}", "finite weights"),
+            "activation": R("Compute this layer in fp32, or bound what goes into it", "{layer}", "finite activations"),
         },
         condition="EVENT: isfinite(loss) failed in the worker; no delay.",
         traps="With a gradient scaler an infinite gradient is skipped by design: only the loss counts.",
         cost={"useless": "Every step from {step} on is wasted."},
+        variants={
+            "why.input": "The loss was {last} at step {last_step}; at step {step} the inputs were not finite, weights still were: every further update spoils the model.",
+            "why.parameter": "The loss was {last} at step {last_step}; when step {step} began, {layers} weight tensors were not finite, the first is {layer}: the update before it did that.",
+            "why.activation": "The loss was {last} at step {last_step}; at step {step} inputs and weights were finite, what {layer} gives was not: every further update spoils the model.",
+        },
     ),
     "init-loss-mismatch": RuleText(
         title="{run} starts with a loss of {first} instead of {expected}",
@@ -71,7 +79,7 @@ RULES: dict[str, RuleText] = {
     "grad-exploding": RuleText(
         title="{run}: gradient norm {norm} at step {step}, {times} x the usual",
         why="Such an update can throw the weights far off.",
-        evidence={"norm": "Gradient norm", "median": "Usual", "ratio": "Ratio", "p90": "90th percentile", "lr": "Learning rate"},
+        evidence={"norm": "Gradient norm", "median": "Usual", "ratio": "Ratio", "p90": "90th percentile", "layer": "Largest in", "lr": "Learning rate"},
         remedies={
             "clip": R("Clip gradients at what is healthy here", "max norm {clip} (90th percentile)", "about one step in ten is clipped"),
             "lr": _LR,
@@ -90,7 +98,7 @@ RULES: dict[str, RuleText] = {
             "rate": R("Updates are tiny: raise the learning rate, look for dead units", "update ratio {ratio}, 1e-3 is usual", "loss below {ln} within 200 steps"),
         },
         condition="STATE: accuracy of 100 steps < 1/C + {more} and median loss > {loss_share} ln C, after step {after_step}; clear above 1/C + {clear_more}.",
-        traps="With unequal classes chance is the largest share, not 1/C.",
+        traps="With unequal classes chance is the share of the largest instead of 1/C, where the run tells it.",
     ),
     "plateau": RuleText(
         title="{run} no longer gets better",

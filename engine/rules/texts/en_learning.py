@@ -10,7 +10,7 @@ RULES: dict[str, RuleText] = {
     "lr-too-low": RuleText(
         title="{run}: the learning rate is too low to learn",
         why="A step changes the weights by {ratio} of their size at most, and the loss ({loss}) is still that of a model that knows nothing ({ln}).",
-        evidence={"ratio": "Update ratio", "loss": "Loss", "lr": "Learning rate", "grad": "Gradient norm"},
+        evidence={"ratio": "Update ratio", "loss": "Loss", "lr": "Learning rate", "grad": "Gradient norm", "ac1": "Lag-1 autocorrelation"},
         remedies={
             "raise": R("Raise the learning rate", "lr {lr} -> {new}", "the loss falls within 200 steps"),
             "frozen": R("If layers are frozen or it warms up on purpose, leave it", None, "the ratio rises by itself"),

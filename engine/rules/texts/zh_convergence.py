@@ -10,17 +10,25 @@ RULES: dict[str, RuleText] = {
     "loss-nonfinite": RuleText(
         title="{run}：第 {step} 步起损失不再是有限数",
         why="第 {last_step} 步损失还是 {last}，此后为 NaN 或无穷：继续更新只会破坏模型。",
-        evidence={"loss": "损失", "step": "起始步", "last": "最后的有限损失", "last_step": "所在步", "lr": "学习率", "grad": "梯度范数", "healthy_grad": "正常梯度范数"},
+        evidence={"loss": "损失", "step": "起始步", "last": "最后的有限损失", "last_step": "所在步", "lr": "学习率", "grad": "梯度范数", "healthy_grad": "正常梯度范数", "layer": "最先非有限处", "scale": "梯度缩放"},
         remedies={
             "reload": R("回到最近的完好检查点", "第 {at} 步，回退 {age} 步", "损失立即恢复有限", "dctop train {workload} --resume {run}"),
             "lr": R("降低学习率", "lr {old} -> {new}", "此处不再跳变"),
             "clip": R("按此处的正常值裁剪梯度", "最大范数 {clip}（第 90 百分位）", "一个坏批不会毁掉权重"),
             "clip1": R("裁剪梯度", "最大范数 1", "一个坏批不会毁掉权重"),
             "bisect": R("找出来源：先输入，再激活，再梯度；该层用 fp32", "从第 {step} 步起", "定位到层或样本"),
+            "input": R("输入不是有限数：找出该样本并剔除", "第 {step} 步的批", "损失立即恢复有限"),
+            "parameter": R("此步之前权重已非有限：某次更新毁了它们。裁剪梯度或降低学习率", "{layers} 个张量，首个为 {layer}", "权重有限"),
+            "activation": R("该层用 fp32 计算，或限制其输入", "{layer}", "激活有限"),
         },
         condition="EVENT：工作进程中 isfinite(loss) 为假；无延迟。",
         traps="使用梯度缩放时无穷梯度会被有意跳过：只看损失。",
         cost={"useless": "第 {step} 步之后的每一步都是浪费。"},
+        variants={
+            "why.input": "第 {last_step} 步损失还是 {last}；第 {step} 步输入已非有限，权重仍有限：继续更新只会破坏模型。",
+            "why.parameter": "第 {last_step} 步损失还是 {last}；第 {step} 步开始时 {layers} 个权重张量已非有限，首个为 {layer}：是此前的更新造成的。",
+            "why.activation": "第 {last_step} 步损失还是 {last}；第 {step} 步输入与权重有限，{layer} 的输出却不是：继续更新只会破坏模型。",
+        },
     ),
     "init-loss-mismatch": RuleText(
         title="{run} 的初始损失是 {first}，应为 {expected}",
@@ -69,7 +77,7 @@ RULES: dict[str, RuleText] = {
     "grad-exploding": RuleText(
         title="{run}：第 {step} 步梯度范数 {norm}，是平常的 {times} 倍",
         why="这样的更新会把权重抛得很远。",
-        evidence={"norm": "梯度范数", "median": "平常", "ratio": "比值", "p90": "第 90 百分位", "lr": "学习率"},
+        evidence={"norm": "梯度范数", "median": "平常", "ratio": "比值", "p90": "第 90 百分位", "layer": "最大的层", "lr": "学习率"},
         remedies={
             "clip": R("按此处的正常值裁剪梯度", "最大范数 {clip}（第 90 百分位）", "约十步中裁剪一步"),
             "lr": R("用更低的学习率重新开始", "lr {lr} -> {new}", "200 步内损失重新下降"),
@@ -88,7 +96,7 @@ RULES: dict[str, RuleText] = {
             "rate": R("更新极小：提高学习率，检查死神经元", "更新比 {ratio}，通常为 1e-3", "200 步内损失低于 {ln}"),
         },
         condition="STATE：100 步准确率 < 1/C + {more} 且损失中位数 > {loss_share} ln C，第 {after_step} 步之后；高于 1/C + {clear_more} 解除。",
-        traps="类别不均时随机水平是最大类的占比，而非 1/C。",
+        traps="类别不均且运行给出占比时，随机水平取最大类的占比而非 1/C。",
     ),
     "plateau": RuleText(
         title="{run} 不再变好",

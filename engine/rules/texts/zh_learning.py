@@ -10,7 +10,7 @@ RULES: dict[str, RuleText] = {
     "lr-too-low": RuleText(
         title="{run}:学习率过低,学不到东西",
         why="一步至多改变权重的 {ratio},而损失({loss})仍等于一无所知的模型({ln})。",
-        evidence={"ratio": "更新比", "loss": "损失", "lr": "学习率", "grad": "梯度范数"},
+        evidence={"ratio": "更新比", "loss": "损失", "lr": "学习率", "grad": "梯度范数", "ac1": "一阶自相关"},
         remedies={
             "raise": R("提高学习率", "lr {lr} -> {new}", "200 步内损失下降"),
             "frozen": R("若有意冻结层或正在预热,可不处理", None, "更新比会自行上升"),
