@@ -51,6 +51,8 @@ class Step(NamedTuple):
     more: Mapping[str, object] | None
     """Fields that few steps have."""
     times: Times
+    fed: bool = False
+    """The figures of its inputs come after the other scalars."""
 
     def record(self) -> Record:
         """The fields of a `step` line without its scalars."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         wbatches,
         wdevice,
         wdist,
+        winputs,
         wlog,
         wmodel,
         wpause,
@@ -37,6 +38,7 @@ else:
     import wbatches
     import wdevice
     import wdist
+    import winputs
     import wlog
     import wmodel
     import wpause
@@ -93,6 +95,9 @@ class Trainer:
                 config.faults, directory, entity, self.ranks.rank, self.ranks.world
             )
         self.memory = wdevice.Memory(self.cuda)
+        self.inputs = winputs.Inputs(self.task)
+        self.fed: list[torch.Tensor] = []
+        """Figures of the inputs of the step that is made, where they are looked at."""
         self._plan()
         self.checkpoints = config.optional("checkpoint_dir") or os.path.join(directory, "checkpoints")
         self.best: float | None = None
@@ -161,6 +166,7 @@ class Trainer:
             "data": {
                 "source": task.source, "synthetic": task.synthetic, "classes": list(task.classes),
                 "train_samples": task.train_count, "test_samples": task.test_count,
+                "inputs": self.inputs.facts(), "labels": winputs.label_counts(task),
             },
             "device": {
                 "asked": self.config.text("device"), "chosen": str(self.device), "why": self.why,
@@ -313,6 +319,7 @@ class Trainer:
         if hits is not None:
             scalars.append(hits)
         scalars += self.update()
+        scalars += self.fed
         self.step = number
         self._record(samples, scalars)
 
@@ -337,6 +344,11 @@ class Trainer:
         """Steps 1 and 3 to 5 on one batch: (its part of the step's loss, how many are right)."""
         timer = self.timer
         x, y = self.preprocess(batch, number)
+        # Of several batches the last one counts.
+        self.fed = []
+        if self.inputs.due(number):
+            self.fed = winputs.figures(x)
+            timer.lap(wtiming.OTHER)
         with self.precision.autocast():
             out = self.forward(x)
             timer.lap(wtiming.FORWARD)
@@ -456,7 +468,7 @@ class Trainer:
         now = time.time_ns()
         step = wtiming.Step(
             self.step, self.epoch, now, samples, self.optimizer.param_groups[0]["lr"], mode,
-            self.sampling.taken(), more, times,
+            self.sampling.taken(), more, times, bool(self.fed),
         )  # fmt: skip
         self.readback.push(step, scalars, marks)
         # On the CPU the loss is there: one that is not finite is judged at once.
@@ -487,6 +499,8 @@ class Trainer:
             record["update_ratio"] = next(values) if ratio else None
             self.log.step(record)
             self._judge(record, loss, grad_norm)
+            if step.fed:
+                self.inputs.judge(self.log, step.number, samples, list(values))
         self.log.flush()
 
     def _judge(self, record: Mapping[str, object], loss: float, grad_norm: float | None) -> None:
