@@ -238,7 +238,8 @@ class Measurement:
 
         if not torch.is_grad_enabled():
             return
-        s, times = self.subject, {True: [], False: []}  # type: dict[bool, list[float]]
+        s = self.subject
+        times: dict[bool, list[float]] = {True: [], False: []}
         for i in range(2 * PROBES):
             with torch.set_grad_enabled(i % 2 == 0):
                 request, _ = s.serve(s.batch(i // 2, self.spec.batch))
@@ -515,7 +516,8 @@ def slow(requests: list[wsubject.Request], p50: float | None) -> dict[str, float
     late = [r for r in requests if r.total > TAIL * p50]
     return {
         "requests": len(late), "collected": sum(r.collected for r in late),
-        "waited": sum((r.cpu_share or 1.0) < WAITED for r in late), "queued": sum(r.queue > r.total / 2 for r in late),
+        "waited": sum((share := r.cpu_share) is not None and share < WAITED for r in late),
+        "queued": sum(r.queue > r.total / 2 for r in late),
     }  # fmt: skip
 
 

@@ -272,7 +272,7 @@ class Tally:
             scaled = torch.log_softmax(logp / math.exp(log_t), -1)
             return -scaled.gather(1, y.view(-1, 1)).mean().item()
 
-        low, high = math.log(0.05), math.log(200.0)
+        low, high = math.log(0.05), math.log(1000.0)
         for _ in range(25):
             a, b = low + (high - low) / 3, high - (high - low) / 3
             low, high = (low, b) if nll(a) < nll(b) else (a, high)

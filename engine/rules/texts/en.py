@@ -11,9 +11,11 @@ from dctop.engine.rules.texts import (
     en_evals,
     en_gpu,
     en_health,
+    en_inference,
     en_learning,
     en_memory,
     en_network,
+    en_serving,
     en_storage,
     en_utilisation,
 )
@@ -27,6 +29,8 @@ FAMILIES = (
     en_health,
     en_learning,
     en_evals,
+    en_inference,
+    en_serving,
     en_storage,
     en_network,
     en_anomaly,
@@ -35,6 +39,12 @@ FAMILIES = (
 # fmt: off
 NEEDS: dict[str, str] = {
     "run": "a training run",
+    "inference": "a measurement (dctop infer)",
+    "part": "the part {arg} of a measurement",
+    "requests": "{arg} requests",
+    "samples": "{arg} samples",
+    "baseline": "a baseline of the same model, batch, precision and device",
+    "reference": "an evaluation of the same data by the training",
     "reading": "a first reading",
     "probe": "fresh readings of the {arg} probe",
     "series": "the metric {arg}",

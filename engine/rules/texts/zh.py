@@ -11,9 +11,11 @@ from dctop.engine.rules.texts import (
     zh_evals,
     zh_gpu,
     zh_health,
+    zh_inference,
     zh_learning,
     zh_memory,
     zh_network,
+    zh_serving,
     zh_storage,
     zh_utilisation,
 )
@@ -27,6 +29,8 @@ FAMILIES = (
     zh_health,
     zh_learning,
     zh_evals,
+    zh_inference,
+    zh_serving,
     zh_storage,
     zh_network,
     zh_anomaly,
@@ -35,6 +39,12 @@ FAMILIES = (
 # fmt: off
 NEEDS: dict[str, str] = {
     "run": "一个训练运行",
+    "inference": "一次推理测量（dctop infer）",
+    "part": "测量的 {arg} 部分",
+    "requests": "{arg} 个请求",
+    "samples": "{arg} 个样本",
+    "baseline": "同一模型、批大小、精度和设备的基线",
+    "reference": "训练对同一数据的评估",
     "reading": "第一次读数",
     "probe": "探针 {arg} 的新读数",
     "series": "指标 {arg}",
