@@ -155,6 +155,11 @@ class RunRule(Rule):
     """Looks at one training run; asked when something in its log changed."""
 
     scope: ClassVar[Literal["node", "run"]] = "run"
+    subject: ClassVar[Literal["training", "inference", "any"]] = "training"
+    """Which runs it is about: those that train, measurements of inference, or both."""
+    stands: ClassVar[bool] = False
+    """A state that was seen last stays after the run's end, until it is acknowledged or the run is made anew:
+    a measurement does not get well by ending."""
     every_tick: ClassVar[bool] = False
     """Also asked when nothing changed (silence is what it looks for)."""
     after_end: ClassVar[bool] = False

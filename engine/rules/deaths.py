@@ -25,12 +25,10 @@ from dctop.engine.rules.base import (
     num,
     size,
 )
-from dctop.engine.rules.window import ACTIVE, NS, Window
+from dctop.engine.rules.window import ACTIVE, NS, RECENT_NS, Window
 from dctop.engine.training.runstate import RunEvent, RunState
 from dctop.probes.base import KernelEvent
 
-RECENT_NS = 3600 * NS
-"""A run that ended within the hour before dctop started is judged as fresh: nobody may have seen it."""
 HISTORY_NS = 24 * 3600 * NS
 WAIT_NS = 3 * NS
 """The kernel's record may come later than the worker's death."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
@@ -35,12 +35,13 @@ from dctop.engine.rules.texts import needs
 from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
 from dctop.engine.rules.verdict import verdict
 from dctop.engine.rules.window import ACTIVE, Window
+from dctop.engine.training.inferlog import WORKLOAD as INFER
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_NO_RUN = Needs("run")
+_NO_RUN, _NO_MEASUREMENT = Needs("run"), Needs("inference")
 _NOT_YET = Needs("reading")
 _UNKNOWN: Mapping[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
 
@@ -76,6 +77,8 @@ class _Run:
     unknown: dict[str, Needs] = field(default_factory=dict)
     settling: bool = False
     """It has ended, and some of its states have yet to clear."""
+    done: set[str] = field(default_factory=set)
+    """Rules whose standing state was acknowledged or superseded after the end: not judged again."""
 
 
 class RuleEngine:
@@ -115,12 +118,17 @@ class RuleEngine:
         self._groups = tuple(groups)
         self._samples: list[tuple[Sample | None, ...] | None] = [None] * len(groups)
         """Of the probes of each group, as of the tick before."""
-        self._per_run = [_Slot(r, unknown=_NO_RUN) for r in rules if isinstance(r, RunRule)]
+        self._per_run = [
+            _Slot(r, unknown=_NO_MEASUREMENT if r.subject == "inference" else _NO_RUN)
+            for r in rules
+            if isinstance(r, RunRule)
+        ]
         self._slots = {s.rule.id: s for s in (*self._node, *self._per_run)}
         self._window = Window()
         self._runs: dict[str, _Run] = {}
-        self._active = False
-        """Some run was at the tick before."""
+        self._active: Collection[str] = ()
+        """Subjects of the runs that were active at the tick before."""
+        self._measured: _Run | None = None
         self._ids = Ids()
         self._now = Moment(0, 0)
         self._seq: int | None = None
@@ -200,6 +208,8 @@ class RuleEngine:
                     t.alert = replace(a, acked=True)
                     if a.kind == "event":
                         t.close(self._now)
+                    elif self._stands(t):
+                        self._supersede(t)
             self._explain()
             self._publish()
             return True
@@ -216,6 +226,17 @@ class RuleEngine:
 
     def _track(self, alert_id: int) -> Track | None:
         return next((t for t in self._all_tracks() if t.alert is not None and t.alert.id == alert_id), None)
+
+    def _stands(self, track: Track) -> bool:
+        """A state of a run that has ended, which will not clear by itself."""
+        known = self._runs.get(track.entity)
+        stands = isinstance(track.rule, RunRule) and track.rule.stands
+        return stands and known is not None and not known.window.active
+
+    def _supersede(self, track: Track) -> None:
+        """End a standing state for good."""
+        self._runs[track.entity].done.add(track.rule.id)
+        track.end(self._now)
 
     def _all_tracks(self) -> Iterator[Track]:
         for slot in self._slots.values():
@@ -350,7 +371,7 @@ class RuleEngine:
 
     def _judge_runs(self, w: Window) -> None:
         current = w.runs
-        active = False
+        active: set[str] = set()
         for run in current:
             known = self._runs.get(run.id)
             if known is None:
@@ -358,20 +379,26 @@ class RuleEngine:
             mark = (run.seq, run.status, len(run.events), run.step)
             changed = mark != known.mark
             live = run.status in ACTIVE
-            active |= live
             if changed:
                 known.mark = mark
                 known.window.bind(run)
+            if live:
+                active.add(known.window.subject)
             if changed or live or known.settling:
                 self._run_rules(known, run, changed, live)
         if len(self._runs) > len(current):
             ids = {r.id for r in current}
             for gone in [i for i in self._runs if i not in ids]:
                 self._run_gone(gone)
-        if active or self._active:
+        newest = self._measurement()
+        if active or self._active or newest is not self._measured:
             for slot in self._per_run:
-                slot.unknown = self._run_unknown(slot.rule.id, active)
-        self._active = active
+                rule = cast(RunRule, slot.rule)
+                if rule.subject == "inference":
+                    slot.unknown = _NO_MEASUREMENT if newest is None else newest.unknown.get(rule.id)
+                else:
+                    slot.unknown = self._run_unknown(rule, active)
+        self._active, self._measured = active, newest
         if any(s.tracks for s in self._slots.values()):
             self._restarted(current)
             if len(current) > 1:
@@ -381,8 +408,9 @@ class RuleEngine:
         for slot in self._per_run:
             rule = slot.rule
             assert isinstance(rule, RunRule)
-            judged = live or rule.after_end
-            if not judged:
+            if rule.subject not in ("any", known.window.subject) or rule.id in known.done:
+                continue
+            if not live and not rule.after_end:
                 known.unknown.pop(rule.id, None)
                 known.items.pop(rule.id, None)
                 if run.id in slot.tracks:
@@ -405,9 +433,14 @@ class RuleEngine:
             elif run.id in slot.tracks and rule.id not in known.unknown:
                 self._settle(slot, known.items.get(rule.id, ()), run.id)
         if not live:
-            known.items.clear()
+            # What stands is asked again only if something changed; until then it neither holds nor clears.
+            standing = {s.rule.id for s in self._per_run if cast(RunRule, s.rule).stands}
+            known.items = {i: items for i, items in known.items.items() if i in standing}
             tracks = [s.tracks[run.id] for s in self._per_run if run.id in s.tracks]
-            known.settling = any(t.machine.state != "ok" for t in tracks)
+            known.settling = any(
+                t.machine.state != "ok" and not (t.rule.id in standing and t.machine.state == "firing")
+                for t in tracks
+            )
 
     def _run_gone(self, run_id: str) -> None:
         """No longer listed: its states end, its events stay until acknowledged."""
@@ -422,21 +455,33 @@ class RuleEngine:
                     self._dirty = True
                 del slot.tracks[run_id]
 
-    def _run_unknown(self, rule_id: str, active: bool) -> Needs | None:
-        if not active:
+    def _run_unknown(self, rule: RunRule, active: Collection[str]) -> Needs | None:
+        if not active or (rule.subject != "any" and rule.subject not in active):
             return _NO_RUN
-        return next((r.unknown[rule_id] for r in self._runs.values() if rule_id in r.unknown), None)
+        known = (r for r in self._runs.values() if rule.subject in ("any", r.window.subject))
+        return next((r.unknown[rule.id] for r in known if rule.id in r.unknown), None)
+
+    def _measurement(self) -> _Run | None:
+        """The newest measurement of inference: what the rules about it say stands until the next one."""
+        found = [r for r in self._runs.values() if r.window.subject == "inference" and r.window.fresh]
+        return max(found, key=lambda r: r.window.run.started_wall_ns, default=None)
 
     def _restarted(self, runs: Sequence[RunState]) -> None:
         """Events of a run end when its worker was started again: a later run of the same workload, or one
         that was made from it."""
         for track in self._all_tracks():
             alert = track.alert
-            if alert is None or alert.kind != "event" or not alert.open or track.entity not in self._runs:
+            if alert is None or not alert.open or track.entity not in self._runs:
+                continue
+            stands = self._stands(track)
+            if alert.kind != "event" and not stands:
                 continue
             old = self._runs[track.entity].window.run
             if any(_replaces(new, old) for new in runs):
-                track.close(self._now)
+                if stands:
+                    self._supersede(track)
+                else:
+                    track.close(self._now)
                 self._dirty = True
 
     def _verdicts(self, runs: Sequence[RunState]) -> None:
@@ -472,7 +517,10 @@ class RuleEngine:
         places = {t.alert.id: t.place for t in tracks if t.alert is not None and t.place is not None}
         for track in tracks:
             assert track.alert is not None
-            track.suppress(find_root(track.alert, alerts, self._runs.keys(), places), self._now)
+            root = find_root(track.alert, alerts, self._runs.keys(), places)
+            if root is None and self._stands(track):
+                continue  # its cause was there when it was measured
+            track.suppress(root, self._now)
 
     def _publish(self) -> None:
         alerts = [t.alert for t in self._all_tracks() if t.alert is not None]
@@ -509,10 +557,19 @@ class RuleEngine:
 def _replaces(new: RunState, old: RunState) -> bool:
     if new.id == old.id or old.ended_wall_ns is None or new.started_wall_ns <= old.ended_wall_ns:
         return False
+    if INFER in (new.workload, old.workload):
+        return new.workload == old.workload and _measured(new) == _measured(old)
     if new.config.get("parent") == old.id or new.workload == old.workload:
         return True
     resumed = new.config.get("resume_from")
     return isinstance(resumed, str) and resumed.startswith(old.directory.rstrip("/") + "/")
+
+
+def _measured(run: RunState) -> object:
+    """What a measurement is about: the run, or the checkpoint file of none."""
+    measures = run.config.get("measures")
+    measures = measures if isinstance(measures, Mapping) else {}
+    return measures.get("run") or measures.get("checkpoint")
 
 
 def unknown_thresholds(

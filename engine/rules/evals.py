@@ -4,7 +4,7 @@ before."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from dctop.engine.rules.base import (
     NOT_APPLICABLE,
@@ -18,6 +18,7 @@ from dctop.engine.rules.base import (
     RunRule,
     num,
 )
+from dctop.engine.rules.measured import number_at, same_data, value_at
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import finite, median
 
@@ -28,18 +29,25 @@ class ClassRecallCollapse(RunRule):
     samples: before that, classes are found and lost again (measured: recalls of 0.00-0.15 up to step 180 of
     runs that later found all). The handbook's own run has one class at 0.62-0.75 all along: that is no
     collapse (SageMaker's Confusion would fire always). 1 % of one class: recall 0.00, overall 0.70-0.76
-    (measured)."""
+    (measured). At inference: 20 points below the training's own evaluation of that class, on at least 100
+    samples of it."""
 
     id = "class-recall-collapse"
     problem = "accuracy"
     kind = "state"
     severities = "w"
     thresholds: ClassVar[Mapping[str, float]] = {
-        "recall": 0.1, "accuracy": 0.6, "drop": 0.5, "evals": 2.0, "samples": 10_000.0, "hold_s": 0.0,
+        "recall": 0.1, "accuracy": 0.6, "drop": 0.5, "evals": 2.0, "samples": 10_000.0,
+        "infer_drop": 0.2, "support": 100.0, "hold_s": 0.0,
     }  # fmt: skip
+    subject = "any"
+    after_end = True
+    stands = True
     source = "SageMaker Confusion, made relative; verified on Fashion-MNIST"
 
     def judge(self, run: RunWindow) -> Outcome:
+        if run.subject == "inference":
+            return self._served(run)
         if not run.active:
             return NOT_APPLICABLE
         rows = [(e, r) for e in run.run.evals if isinstance(r := e.get("recall"), Sequence) and len(r) > 1]
@@ -67,24 +75,64 @@ class ClassRecallCollapse(RunRule):
             Reading(run.id, WARNING, False, lambda: self._details(run, *where, known[-1]), step=run.step),
         )
 
-    def _details(self, run: RunWindow, k: int, now: float, best: float, accuracy: float) -> Details:
+    def _served(self, run: RunWindow) -> Outcome:
+        data = run.measured.data("eval")
+        if data is None:
+            return Needs("part", "eval")
+        now, then = data.get("recall"), value_at(data, "trained", "recall")
+        support = data.get("support")
+        if not _row(now) or not _row(then) or not _row(support) or not same_data(run.measured):
+            return Needs("reference")
+        lost = [
+            (k, recall, before)
+            for k, (recall, before, n) in enumerate(zip(now, then, support, strict=False))
+            if isinstance(recall, float) and isinstance(before, float) and n >= self.t["support"]
+            if before - recall > self.t["infer_drop"]
+        ]
+        if not lost or not run.fresh:
+            return ()
+        worst, row = max(lost, key=lambda x: x[2] - x[1]), value_at(data, "confusion")
+        accuracy = number_at(data, "accuracy") or 0.0
+        return (
+            Reading(
+                run.id, WARNING, False, lambda: self._details(run, *worst, accuracy, row or ()),
+                step=run.step,
+            ),
+        )  # fmt: skip
+
+    def _details(
+        self, run: RunWindow, k: int, now: float, best: float, accuracy: float, confusion: Any = None
+    ) -> Details:
         names = run.config("data", "classes")
-        name = str(names[k]) if isinstance(names, Sequence) and k < len(names) else str(k)
+        name, served = _name(names, k), confusion is not None
+        limit = (
+            f">= {100 * (best - self.t['infer_drop']):.3g} %" if served else f"< {100 * self.t['recall']:g} %"
+        )
         evidence = [
-            Ev("recall", round(100 * now, 1), "%", f"< {100 * self.t['recall']:g} %"),
+            Ev("recall", round(100 * now, 1), "%", limit),
             Ev("best", round(100 * best, 1), "%"),
             Ev("accuracy", round(100 * accuracy, 1), "%"),
         ]
+        if _row(confusion) and k < len(confusion) and _row(confusion[k]):
+            n, other = max((n, j) for j, n in enumerate(confusion[k]) if j != k)
+            evidence.append(Ev("confused", f"{_name(names, other)} ({n:,} of {sum(confusion[k]):,})"))
+        labels = run.config("data", "labels")
+        weight = None
+        if _row(labels) and k < len(labels) and labels[k]:
+            weight = sum(labels) / (len(labels) * labels[k])
         facts = {"run": run.id, "name": name, "recall": f"{100 * now:.0f}", "best": f"{100 * best:.0f}",
-                 "accuracy": f"{100 * accuracy:.1f}"}  # fmt: skip
-        return Details(evidence, facts, ["count", "weights", "data"])
+                 "accuracy": f"{100 * accuracy:.1f}", "weight": num(weight)}  # fmt: skip
+        remedies: list[str | tuple[str, Mapping[str, object]]] = ["compare"] if served else ["count"]
+        return Details(evidence, facts, [*remedies, "weights", "data"], variant="infer" if served else None)
 
 
 class ConfidenceShift(RunRule):
     """The test loss jumps to more than twice the best one between two evaluations while the training loss
     stays (at most 1.3 x): the model is the same, what it is shown is not. More than 20 x is the mark of a
     missing `/ 255`: accuracy fell by 1-5 points there while the loss rose 105-118 x (verified), so accuracy
-    is the wrong detector. Overfitting is slow: it rises over several evaluations. Clear below 1.5 x."""
+    is the wrong detector. Overfitting is slow: it rises over several evaluations. Clear below 1.5 x.
+    At inference: NLL more than twice that of the training's own evaluation, or of the baseline; the
+    temperature that makes it least is measured (Guo et al. 2017)."""
 
     id = "confidence-shift"
     problem = "accuracy"
@@ -93,9 +141,14 @@ class ConfidenceShift(RunRule):
     thresholds: ClassVar[Mapping[str, float]] = {
         "times": 2.0, "clear": 1.5, "train_times": 1.3, "scale_times": 20.0, "hold_s": 0.0,
     }  # fmt: skip
+    subject = "any"
+    after_end = True
+    stands = True
     source = "NLL against a reference; verified: 105-118 x without `/ 255`"
 
     def judge(self, run: RunWindow) -> Outcome:
+        if run.subject == "inference":
+            return self._served(run)
         if not run.active:
             return NOT_APPLICABLE
         points = [
@@ -126,6 +179,39 @@ class ConfidenceShift(RunRule):
             ),
         )  # fmt: skip
 
+    def _served(self, run: RunWindow) -> Outcome:
+        m = run.measured
+        nll = m.at("eval", "nll")
+        if nll is None:
+            return Needs("part", "eval")
+        trained = m.at("eval", "trained", "nll_ratio") if same_data(m) else None
+        ratio = trained if trained is not None else m.at("baseline", "nll_ratio")
+        if ratio is None:
+            return Needs("reference")
+        if ratio < self.t["clear"] or not run.fresh:
+            return ()
+        level = WARNING if ratio > self.t["times"] else 0
+        return (Reading(run.id, level, False, lambda: self._measured(run, nll, ratio), step=run.step),)
+
+    def _measured(self, run: RunWindow, nll: float, ratio: float) -> Details:
+        data, best = run.measured.data("eval") or {}, nll / ratio
+        t, after = (number_at(data, "temperature", k) for k in ("t", "nll"))
+        evidence = [
+            Ev("nll", nll, "", f"<= {self.t['times'] * best:.3g}"),
+            Ev("nll_before", best),
+            Ev("ece", number_at(data, "ece")),
+            Ev("accuracy", _percent(data.get("accuracy")), "%"),
+            Ev("accuracy_before", _percent(value_at(data, "trained", "accuracy")), "%"),
+        ]
+        facts = {"run": run.id, "times": num(ratio), "loss": num(nll), "best": num(best), "train": "?",
+                 "t": num(t), "after": num(after)}  # fmt: skip
+        remedies: list[str | tuple[str, Mapping[str, object]]] = ["compare"]
+        if ratio > self.t["scale_times"]:
+            remedies.insert(0, "scale")
+        if t is not None:
+            remedies.append("warm")
+        return Details(evidence, facts, remedies, variant="infer")
+
     def _train(self, run: RunWindow, step: int) -> float | None:
         """Median training loss of the 50 steps up to an evaluation."""
         steps, losses = run.column("step"), run.column("loss")
@@ -146,6 +232,14 @@ class ConfidenceShift(RunRule):
                  "train": num(after)}  # fmt: skip
         scale = now > self.t["scale_times"] * best
         return Details(evidence, facts, ["scale", "compare"] if scale else ["compare", "temperature"])
+
+
+def _row(x: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(x, Sequence) and not isinstance(x, str) and len(x) > 1
+
+
+def _name(names: object, k: int) -> str:
+    return str(names[k]) if isinstance(names, Sequence) and k < len(names) else str(k)
 
 
 def _percent(x: object) -> float | None:

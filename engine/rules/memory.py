@@ -43,6 +43,7 @@ class _OomException(RunRule):
     severities = "c"
     after_end = True
     exception_kind = ""
+    subject = "any"
 
     def judge(self, run: RunWindow) -> Outcome:
         out: list[Item] = []
@@ -157,6 +158,7 @@ class HostMemLeak(RunRule):
     taken for use (Netdata cgroup_ram)."""
 
     id = "host-mem-leak"
+    subject = "any"
     problem = "oom"
     kind = "state"
     severities = "w"

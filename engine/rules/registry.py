@@ -1,4 +1,4 @@
-"""All rules, in the order of the handbook: problems 1, 2, 4, then the run's health, then the node."""
+"""All rules, in the order of the handbook: problems 1 to 5, then the run's health, then the node."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ def rule_classes() -> tuple[type[Rule], ...]:
         evals,
         gpu_events,
         gpu_states,
+        inference,
+        inferflags,
+        inputs,
         kernel,
         layers,
         learning,
@@ -26,6 +29,7 @@ def rule_classes() -> tuple[type[Rule], ...]:
         outcome,
         projection,
         runhealth,
+        serving,
         storage,
         throughput,
     )
@@ -37,12 +41,16 @@ def rule_classes() -> tuple[type[Rule], ...]:
         compute,
         gpu_events,
         gpu_states,
+        inference,
+        inferflags,
         convergence,
         layers,
         curves,
         learning,
         projection,
+        inputs,
         evals,
+        serving,
         runhealth,
         loaders,
         outcome,

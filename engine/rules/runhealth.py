@@ -260,6 +260,7 @@ class RunLogBlocked(RunRule):
     on. Clears when it says `space again`."""
 
     id = "run-log-blocked"
+    subject = "any"
     problem = "storage"
     kind = "state"
     severities = "c"

@@ -14,9 +14,11 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from dctop.engine.rules.window import ACTIVE, NS, finite, median
+from dctop.engine.rules.measured import Measured
+from dctop.engine.rules.window import ACTIVE, NS, RECENT_NS, finite, median
+from dctop.engine.training.inferlog import WORKLOAD as INFER
 
 if TYPE_CHECKING:
     from dctop.engine.rules.window import Window
@@ -46,6 +48,7 @@ class RunWindow:
         self._classes: int | None = None
         self._cache: dict[str, tuple[int, list[float]]] = {}
         """Field -> (how many were asked for, the newest known ones)."""
+        self._measured: Measured | None = None
         self._rows: dict[bool, list[int]] = {}
         """By whether what is judged is timed."""
 
@@ -57,6 +60,7 @@ class RunWindow:
         self.seen_active = self.seen_active or run.status in ACTIVE
         self.new_events = self._unseen(run.events)
         self._cache.clear()
+        self._measured = None
         self._rows = {}
 
     def _unseen(self, events: Sequence[RunEvent]) -> list[RunEvent]:
@@ -86,6 +90,28 @@ class RunWindow:
     def training(self) -> bool:
         """In the mode in which steps are judged."""
         return self.active and self.run.mode in ("train", None)
+
+    @property
+    def subject(self) -> Literal["training", "inference"]:
+        return "inference" if self.run.workload == INFER else "training"
+
+    @property
+    def measuring(self) -> bool:
+        """Serving requests whose times count."""
+        return self.active and self.subject == "inference" and self.run.mode == "infer"
+
+    @property
+    def fresh(self) -> bool:
+        """It goes on, ended while we looked, or so lately before that nobody may have seen it."""
+        ended = self.run.ended_wall_ns
+        return self.active or ended is None or self.node.first_wall_ns - ended <= RECENT_NS
+
+    @property
+    def measured(self) -> Measured:
+        """What a measurement of inference says so far."""
+        if self._measured is None:
+            self._measured = Measured(self.run)
+        return self._measured
 
     def config(self, *path: str) -> Any:
         """A value of run.json, e.g. `config("config", "workers")`; None if absent."""
@@ -158,7 +184,7 @@ class RunWindow:
     def _find_begin(self) -> int | None:
         modes = [e for e in self.run.events if e.kind == "mode"]
         if modes:
-            return next((1 + (e.step or 0) for e in modes if _mode(e) == "train"), None)
+            return next((1 + (e.step or 0) for e in modes if _mode(e) in ("train", "infer")), None)
         steps, walls = self.column("step"), self.column("wall_ns")
         if len(steps) <= WARMUP_STEPS:
             return None

@@ -20,6 +20,12 @@ CONVERGENCE = (
     "lr-could-rise", "slow-convergence", "loss-oscillation", "dead-relu", "param-not-updating",
     "amp-scale-collapse", "confidence-shift", "class-recall-collapse",
 )  # fmt: skip
+SLOWER = ("infer-latency-regression", "infer-tail")
+"""What a machine that has less time for them does to requests."""
+WORSE = (
+    "eval-accuracy-drop", "train-infer-gap", "prediction-drift", "confidence-shift", "class-recall-collapse",
+)  # fmt: skip
+"""What wrong inputs, or a wrong mode, do to answers."""
 ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("xid", ("training-stalled", "worker-crashed", "worker-sigkilled", "oom-cuda")),
     ("gpu-lost", ("gpu-*", "xid", "ecc-*", "row-remap", "pcie-*", "nvlink", "training-stalled",
@@ -37,10 +43,11 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loader-hang", ("worker-crashed", "training-stalled")),
     ("bad-sample", ("worker-crashed",)),
     ("shm-exhausted", ("worker-crashed", "loader-worker-died")),
-    ("gpu-throttle-*", ("throughput-regression", "gpu-underutilised")),
-    ("cpu-throttled-cgroup", ("input-bound", "throughput-regression", "cpu-contended", "step-jitter")),
-    ("cpu-steal", ("cpu-contended", "throughput-regression", "step-jitter")),
-    ("cpu-contended", ("input-bound", "throughput-regression", "step-jitter")),
+    ("gpu-throttle-*", ("throughput-regression", "gpu-underutilised", *SLOWER)),
+    ("cpu-throttled-cgroup", ("input-bound", "throughput-regression", "cpu-contended", "step-jitter",
+                              *SLOWER)),
+    ("cpu-steal", ("cpu-contended", "throughput-regression", "step-jitter", *SLOWER)),
+    ("cpu-contended", ("input-bound", "throughput-regression", "step-jitter", *SLOWER)),
     ("disk-fill", ("checkpoint-failed", "run-log-blocked")),
     ("inode-fill", ("checkpoint-failed", "run-log-blocked")),
     ("fs-readonly", ("checkpoint-failed", "run-log-blocked")),
@@ -50,12 +57,14 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("disk-bound", ("input-bound",)),
     ("psi-io", ("iowait", "input-bound")),
     ("host-mem-leak", ("host-mem-low", "container-mem-near-limit", "psi-memory", "swap-thrash")),
-    ("swap-thrash", ("psi-memory", "throughput-regression", "cpu-contended")),
+    ("swap-thrash", ("psi-memory", "throughput-regression", "cpu-contended", *SLOWER)),
     ("kernel-hung", ("fs-hung", "training-stalled")),
     ("link-down-slow", ("nic-errors", "nic-saturated", "tcp-retrans")),
     ("nic-errors", ("tcp-retrans",)),
     ("input-bound", ("gpu-underutilised", "throughput-regression")),
     ("loss-nonfinite", (*CONVERGENCE, "worker-crashed")),
+    ("preprocess-mismatch", (*WORSE, "overfitting", "init-loss-mismatch", "early-divergence",
+                             "loss-diverging", "loss-spike", "grad-exploding")),
     ("init-loss-mismatch", ("early-divergence", "loss-diverging")),
     ("early-divergence", ("loss-diverging", "loss-spike", "grad-exploding")),
     ("dead-relu", ("grad-vanishing", "param-not-updating", "lr-too-low", "chance-level", "plateau",
@@ -68,7 +77,14 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("chance-level", ("plateau", "slow-convergence")),
     ("lr-could-rise", ("slow-convergence",)),
     ("loss-diverging", ("loss-spike", "grad-exploding", "plateau")),
-    ("preprocess-mismatch", ("eval-accuracy-drop", "prediction-drift")),
+    ("checkpoint-mismatch", ("worker-crashed",)),
+    ("infer-train-mode", ("eval-nondeterministic", *WORSE)),
+    ("eval-nondeterministic", ("eval-accuracy-drop",)),
+    ("class-imbalance", ("class-recall-collapse",)),
+    ("infer-cpu-fallback", ("infer-latency-regression", "infer-queueing", "infer-model-heavy")),
+    ("infer-grad-on", ("infer-latency-regression",)),
+    ("infer-preproc-heavy", ("infer-latency-regression", "infer-queueing", "infer-batch1-bound")),
+    ("infer-queueing", ("infer-latency-regression", "infer-tail")),
     ("confidence-shift", ("overfitting", "class-recall-collapse")),
     ("training-stalled", ("throughput-regression",)),
 )  # fmt: skip

@@ -203,6 +203,11 @@ class Track:
         self.closed_mono_ns = now.mono_ns
         self.event.release()
 
+    def end(self, now: Moment) -> None:
+        """A standing state ends: whatever is seen next is a new one."""
+        self.close(now)
+        self.machine = StateMachine()
+
     def suppress(self, root: str | None, now: Moment) -> bool:
         """Mark as symptom of `root`; True if that is news. A symptom outlives its root by as long as it takes
         to clear: for a minute it is not an alert of its own."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dctop.probes.base import KernelEvent, Process
 
 NS = 1_000_000_000
+RECENT_NS = 3600 * NS
+"""A run that ended within the hour before dctop started is judged as fresh: nobody may have seen it."""
 MAD_SCALE = 1.4826
 """Makes the median absolute deviation estimate the standard deviation of normal data."""
 

@@ -11,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from dctop.engine import paths
-from dctop.engine.training import checkpoints, launcher, pythons, wdata
+from dctop.engine.training import checkpoints, launcher, pythons, wdata, wfaults
 from dctop.engine.training.checkpoints import NoCheckpoint
 from dctop.engine.training.inferlog import WORKLOAD
 from dctop.engine.training.launcher import LaunchResult
 from dctop.engine.training.options import BadOption, LaunchOption, Value, number, resolve_table
 
 WORKER = Path(__file__).with_name("winfer.py")
-FAULTS = {
-    "raw-inputs": "pixels are not divided by 255",
-    "slow-preprocess": "preprocessing takes MS longer (slow-preprocess:20)",
-    "train-mode": "the model stays in training mode",
-    "grad-on": "gradients are tracked",
-}
+EVALS = 20
+"""Evaluations of the training a measurement knows, the newest."""
 
 OPTIONS: tuple[LaunchOption, ...] = (
     LaunchOption("checkpoint", "text", "best", "last, best, the number of a step, or a file"),
@@ -41,7 +37,7 @@ OPTIONS: tuple[LaunchOption, ...] = (
     LaunchOption("data", "text", None, "test images or text (default: the training's)"),
     LaunchOption("baseline", "choice", "keep", "keep: compare with it; set: this one is the new baseline",
                  choices=("keep", "set")),
-    LaunchOption("fault", "text", [], "drill: " + ", ".join(FAULTS), repeat=True),
+    LaunchOption("fault", "text", [], "drill: " + ", ".join(wfaults.INFER_KINDS), repeat=True),
 )  # fmt: skip
 
 
@@ -77,9 +73,10 @@ def launch(run_id: str, given: Mapping[str, object], python: str | None = None) 
 
 def _check_faults(specs: Value) -> None:
     for spec in specs if isinstance(specs, list) else ():
-        name, _, size = spec.partition(":")
-        if name not in FAULTS or (size and not size.replace(".", "", 1).isdigit()):
-            raise BadOption(f"fault '{spec}': there are {', '.join(FAULTS)}")
+        try:
+            wfaults.parse_infer(str(spec))
+        except ValueError as error:
+            raise BadOption(str(error)) from None
 
 
 def _subject(run_id: str, which: str) -> tuple[dict[str, Any], dict[str, object]]:
@@ -98,17 +95,31 @@ def _subject(run_id: str, which: str) -> tuple[dict[str, Any], dict[str, object]
         raise BadOption(f"{run_id}: {error}") from None
     return {
         "run": run_id, "checkpoint": found.path, "step": found.step,
-        "eval": _evaluation(directory, found.step),
+        **_training(directory, found.step), **_facts(run),
     }, run  # fmt: skip
 
 
-def _evaluation(directory: Path, step: int) -> Mapping[str, Any] | None:
-    """What the training measured at this step."""
+def _training(directory: Path, step: int) -> dict[str, Any]:
+    """What the training measured at this step, and its newest evaluations."""
     from dctop.engine.training.watcher import load_run
 
     state = load_run(directory)
     evals: Sequence[Mapping[str, Any]] = state.evals if state is not None else ()
-    return next((e for e in reversed(evals) if e.get("step") == step), None)
+    kept = ("step", "epoch", "accuracy", "loss")
+    return {
+        "eval": next((e for e in reversed(evals) if e.get("step") == step), None),
+        "evals": [{name: e.get(name) for name in kept} for e in evals[-EVALS:]],
+    }
+
+
+def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the training: its device, its data, its precision."""
+    device, data = run.get("device"), run.get("data")
+    return {
+        "device": device.get("chosen") if isinstance(device, dict) else None,
+        "data_source": data.get("source") if isinstance(data, dict) else None,
+        "precision": run.get("precision"),
+    }
 
 
 def _data(config: Mapping[str, Value], parent: Mapping[str, object], usual: str | None) -> str | None:

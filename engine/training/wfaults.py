@@ -156,6 +156,7 @@ KINDS = {
         255.0,
         "x",
         "inputs times MAGNITUDE, as without `/ 255`",
+        "preprocess-mismatch",
         "loss-spike",
         workloads=_IMAGES,
         sizes=(5, 255, 10_000),
@@ -225,6 +226,13 @@ KINDS = {
     ),
     "eval-raw": _b(None, "", "evaluates without `/ 255`", "preprocess-mismatch", workloads=_IMAGES),
 }
+INFER_KINDS = {
+    "raw-inputs": _b(None, "", "pixels are not divided by 255", "preprocess-mismatch"),
+    "slow-preprocess": _a(20.0, "ms", "preprocessing takes so much longer", "infer-preproc-heavy"),
+    "train-mode": _b(None, "", "the model stays in training mode", "infer-train-mode"),
+    "grad-on": _b(None, "", "gradients are tracked", "infer-grad-on"),
+}
+"""Drills of an inference measurement: there for the whole of it."""
 _SPEC = re.compile(r"([a-z-]+?)(?::([0-9.]+))?(?:@([0-9]+)(?:-([0-9]+))?)?")
 
 
@@ -238,6 +246,15 @@ class Fault(NamedTuple):
 
     def active(self, step: int) -> bool:
         return step >= self.first and (self.last is None or step <= self.last)
+
+
+def parse_infer(spec: str) -> tuple[str, float]:
+    """`NAME[:MAGNITUDE]` of a measurement. Raises ValueError with one line that says what is possible."""
+    name, _, size = spec.partition(":")
+    kind = INFER_KINDS.get(name)
+    if kind is None or (size and (kind.magnitude is None or not size.replace(".", "", 1).isdigit())):
+        raise ValueError(f"fault '{spec}': there are {', '.join(INFER_KINDS)}")
+    return name, float(size) if size else kind.magnitude or 0.0
 
 
 def parse(spec: str) -> Fault:

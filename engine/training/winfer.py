@@ -8,6 +8,7 @@ step. The measurement is a run: it is stopped, killed, watched, recorded and jud
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import os
@@ -40,7 +41,21 @@ CHUNK = 256
 POINT_S, POINT_REPEATS = 0.3, 5
 """A point of the throughput curve takes at least so long and so many requests."""
 STEADY = 1.2
+PROBES = 40
+"""Requests with and without gradients, each."""
+TAIL, WAITED = 3.0, 0.8
+"""A request is slow beyond TAIL medians; it waited for a core below so much CPU a second of wall time."""
 DIFFERS = 1e-3
+
+
+class Collections:
+    """Counts runs of the garbage collector while it listens."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __call__(self, phase: str, _: Mapping[str, int]) -> None:
+        self.seen += phase == "start"
 
 
 class Measurement:
@@ -100,8 +115,9 @@ class Measurement:
                 "step": s.state["step"], "of": (self.run.get("measures") or {}).get("run"),
             },
             "flags": {
-                "training": s.model.training, "grad": "grad-on" in spec.fault, "batch_size": spec.batch,
-                "dtype": spec.dtype, "rate": spec.rate or None, "slo_s": spec.slo_s or None,
+                "training": s.model.training, "noisy_layers": s.noisy_layers(), "grad": self._grad(),
+                "batch_size": spec.batch, "dtype": spec.dtype, "rate": spec.rate or None,
+                "slo_s": spec.slo_s or None,
             },
         }  # fmt: skip
         wlog.update_run(self.directory, **facts)
@@ -112,6 +128,13 @@ class Measurement:
         for name, size in spec.fault.items():
             self.log.event("fault", f"drill: {name}", 1, id=name, spec=f"{name}:{size:g}")
             self._truth(name, size, None)
+
+    def _grad(self) -> bool:
+        """Whether autograd records what requests compute."""
+        import torch
+
+        with self.subject.guard():
+            return torch.is_grad_enabled()
 
     def _truth(self, name: str, size: float, t1: int | None) -> None:
         begun = int(self.run.get("created_wall_ns") or 0)
@@ -127,7 +150,7 @@ class Measurement:
     def measure(self) -> tuple[str, str, int]:
         """(status, reason, requests). Parts that a stop left out are missing in the log."""
         parts: tuple[Callable[[], None], ...] = (
-            self.inputs, self.determinism, self.latency, self.throughput, self.quality
+            self.inputs, self.determinism, self.autograd, self.latency, self.throughput, self.quality
         )  # fmt: skip
         with self.subject.guard():
             self.coldstart()
@@ -209,10 +232,44 @@ class Measurement:
         )
         self.say("determinism", words, **self.summary["determinism"])
 
+    def autograd(self) -> None:
+        """Where gradients are tracked: what that costs a request, measured alternately."""
+        import torch
+
+        if not torch.is_grad_enabled():
+            return
+        s = self.subject
+        times: dict[bool, list[float]] = {True: [], False: []}
+        for i in range(2 * PROBES):
+            with torch.set_grad_enabled(i % 2 == 0):
+                request, _ = s.serve(s.batch(i // 2, self.spec.batch))
+            times[i % 2 == 0].append(request.total - request.pre)
+        with_s, without_s = (wmeasure.quantile(sorted(times[on]), 0.5) or 0.0 for on in (True, False))
+        text = f"gradients are tracked: {_ms(with_s)} a request, {_ms(without_s)} without"
+        self.say("autograd", text, with_s=with_s, without_s=without_s, cost_s=with_s - without_s)
+
+    def reference(self) -> Mapping[str, Any] | None:
+        """The baseline's latencies, logged before the first request so that each window can be held against
+        them."""
+        then = self.stored()
+        if then is None:
+            return None
+        summary = then["summary"]
+        whole, stages = summary.get("latency") or {}, summary.get("stages") or {}
+        self.log.event(
+            "reference", f"baseline {then.get('run')}: p50 {_ms(whole.get('p50_s'))}", self.step,
+            run=then.get("run"), latency=whole, cpu_share=summary.get("cpu_share"),
+            stages={k: v.get("p50_s") for k, v in stages.items()},
+        )  # fmt: skip
+        return then
+
     def latency(self) -> None:
         """Requests one after the other (or at --rate): percentiles of the whole and of each stage."""
         spec, s = self.spec, self.subject
         all_requests: list[wsubject.Request] = []
+        collections = Collections()
+        gc.callbacks.append(collections)
+        self.reference()
         begun = time.monotonic()
         arrivals = random.Random(spec.seed)
         due = time.perf_counter()
@@ -225,7 +282,9 @@ class Measurement:
                 due += arrivals.expovariate(spec.rate)
                 time.sleep(max(0.0, due - time.perf_counter()))
                 queued = max(0.0, time.perf_counter() - due)
+            before = collections.seen
             request, _ = s.serve(s.batch(self.step, spec.batch))
+            request.collected = collections.seen > before
             request.queue = queued
             request.total += queued
             all_requests.append(request)
@@ -233,6 +292,7 @@ class Measurement:
             if len(all_requests) % WINDOW == 0:
                 self._window(all_requests[-WINDOW:], len(all_requests) // WINDOW)
         self.log.flush()
+        gc.callbacks.remove(collections)
         self._latency_done(all_requests, time.monotonic() - begun)
 
     def _record(self, request: wsubject.Request) -> None:
@@ -240,7 +300,8 @@ class Measurement:
         self.log.step({
             "step": self.step, "wall_ns": time.time_ns(), "step_s": request.total, "samples": self.spec.batch,
             "queue_s": request.queue if self.spec.rate else None, "data_s": request.pre,
-            "h2d_s": request.h2d, "forward_s": request.forward, "post_s": request.post, "mode": "infer",
+            "h2d_s": request.h2d, "forward_s": request.forward, "post_s": request.post,
+            "cpu_s": request.cpu, "data_cpu_s": request.pre_cpu, "mode": "infer",
         })  # fmt: skip
 
     def _window(self, requests: list[wsubject.Request], number: int) -> None:
@@ -381,20 +442,28 @@ class Measurement:
             "rate": self.spec.rate,
         }  # fmt: skip
 
+    def _path(self) -> str:
+        name = hashlib.sha256(json.dumps(self.key(), sort_keys=True).encode()).hexdigest()[:24]
+        return os.path.join(self.spec.baselines, f"{name}.json")
+
+    def stored(self) -> dict[str, Any] | None:
+        """The baseline this measurement is to be compared with."""
+        if not self.spec.baselines or self.spec.baseline == "set":
+            return None
+        try:
+            then = wlog.read_json(self._path())
+        except (OSError, ValueError):
+            return None
+        return then if isinstance(then.get("summary"), dict) else None
+
     def baseline(self) -> None:
         """Compare with the baseline of the same model, batch, precision and device; without one (or asked
         to) this measurement becomes it. A drill never does."""
         folder = self.spec.baselines
         if not folder:
             return
-        key = self.key()
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-        path = os.path.join(folder, f"{name}.json")
-        try:
-            then: dict[str, Any] | None = wlog.read_json(path)
-        except (OSError, ValueError):
-            then = None
-        if then is not None and isinstance(then.get("summary"), dict) and self.spec.baseline != "set":
+        key, path, then = self.key(), self._path(), self.stored()
+        if then is not None:
             found = wmeasure.compare(self.summary, then["summary"])
             findings: Any = found["findings"]
             words = "; ".join(findings) if findings else "as the baseline"
@@ -433,7 +502,23 @@ def figures(requests: list[wsubject.Request]) -> dict[str, Any]:
         stage["share"] = p50 / base if p50 is not None and base else None
         stages[name] = stage
     p50, p99 = whole["p50_s"], whole["p99_s"]
-    return {"latency": whole, "stages": stages, "tail": p99 / p50 if p99 is not None and p50 else None}
+    return {
+        "latency": whole, "stages": stages, "tail": p99 / p50 if p99 is not None and p50 else None,
+        "cpu_share": wmeasure.quantile(sorted(s for r in requests if (s := r.cpu_share) is not None), 0.5),
+        "slow": slow(requests, p50),
+    }  # fmt: skip
+
+
+def slow(requests: list[wsubject.Request], p50: float | None) -> dict[str, float] | None:
+    """The requests beyond TAIL times the median, and what they coincided with."""
+    if not p50:
+        return None
+    late = [r for r in requests if r.total > TAIL * p50]
+    return {
+        "requests": len(late), "collected": sum(r.collected for r in late),
+        "waited": sum((share := r.cpu_share) is not None and share < WAITED for r in late),
+        "queued": sum(r.queue > r.total / 2 for r in late),
+    }  # fmt: skip
 
 
 def _ms(seconds: float | None) -> str:

@@ -103,6 +103,19 @@ def stability_index(now: Sequence[float], then: Sequence[float]) -> float | None
     return total
 
 
+def moved(now: Sequence[float], then: Sequence[float]) -> dict[str, float]:
+    """The class whose share changed most: `index`, `now`, `then`."""
+    i = max(range(len(now)), key=lambda k: abs(now[k] - then[k]))
+    return {"index": i, "now": now[i], "then": then[i]}
+
+
+def _shares(counts: object) -> list[float]:
+    if not isinstance(counts, list) or not counts or not all(_number(n) is not None for n in counts):
+        return []
+    total = math.fsum(counts)
+    return [n / total for n in counts] if total else []
+
+
 def compare_inputs(now: Mapping[str, object], trained: Mapping[str, object]) -> dict[str, object]:
     """`range_ratio` (greatest absolute value now / then), `mean_shift` in standard deviations of the
     training inputs, `mismatch`: whether either is beyond its limit; None where a figure is missing."""
@@ -179,6 +192,10 @@ def _compare_quality(
     shares = [(_get(d, "quality", "predicted") or []) for d in (now, then)]
     psi = stability_index(*shares) if all(isinstance(s, list) for s in shares) else None  # type: ignore[arg-type]
     out["psi"] = psi
+    out["moved"] = moved(*shares) if psi is not None else None  # type: ignore[arg-type]
+    supports = [_shares(_get(d, "quality", "support")) for d in (now, then)]
+    out["support_psi"] = stability_index(*supports)
+    out["confidence_then"] = _at(then, "quality", "confidence")
     if psi is not None and psi > PSI_WARN:
         findings.append(f"predicted classes drifted: PSI {psi:.2f} (limit {PSI_WARN:g})")
 

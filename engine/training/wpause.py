@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from dctop.engine.training import wckpt, wdata, wfetch, wtasks
+    from dctop.engine.training import wckpt, wdata, wfetch, winputs, wtasks
     from dctop.engine.training.wconfig import Refused
     from dctop.engine.training.wtrain import Trainer
 else:
     import wckpt
     import wdata
     import wfetch
+    import winputs
     import wtasks
     from wconfig import Refused
 
@@ -84,6 +85,7 @@ def evaluate(trainer: Trainer) -> None:
     counts = torch.zeros(2, max(1, classes), dtype=torch.int64)
     """Row 0: right, row 1: all, a class."""
     loss_sum, samples, right, judged = 0.0, 0, 0, 0
+    fed: dict[str, object] | None = None
     trainer.model.eval()
     try:
         for x, y in task.test_batches():
@@ -92,6 +94,8 @@ def evaluate(trainer: Trainer) -> None:
             x, y = task.prepare(x.to(trainer.device), y.to(trainer.device))
             if planter is not None:
                 x = planter.evaluated(trainer.step, x)
+            if not samples:
+                fed = winputs.told(x)
             with trainer.precision.autocast():
                 out = trainer.model(x)
                 loss = trainer.loss(out, y)
@@ -120,7 +124,7 @@ def evaluate(trainer: Trainer) -> None:
     )
     trainer.log.event(
         "eval", text, trainer.step, epoch=trainer.epoch, loss=mean, accuracy=accuracy, recall=recall,
-        samples=samples, seconds=time.monotonic() - begun,
+        samples=samples, inputs=fed, seconds=time.monotonic() - begun,
     )  # fmt: skip
     print(text, flush=True)
 
@@ -169,7 +173,7 @@ def _state(trainer: Trainer) -> dict[str, object]:
         "rng": torch.get_rng_state(),
         "best": trainer.best, "best_accuracy": trainer.best if trainer.task.higher_is_better else None,
         "activation": str(config.values.get("activation")), "classes": list(trainer.task.classes),
-        "input": trainer.task.input_statistics(),
+        "input": trainer.inputs.reference,
     }  # fmt: skip
 
 

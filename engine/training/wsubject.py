@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from dctop.engine.training import wckpt, wconfig, wdevice, wmeasure, wtasks
+    from dctop.engine.training import wckpt, wconfig, wdevice, wfaults, wmeasure, wtasks
 else:
     import wckpt
     import wconfig
     import wdevice
+    import wfaults
     import wmeasure
     import wtasks
 
 TRAIN_SAMPLES, TRAIN_UNITS = 10_000, 1 << 18
+KEPT_VALUES = 200_000
+"""Log-probabilities a temperature is searched on: 20,000 predictions among ten classes."""
 CONTEXT_GUESS = 1024
 """Bytes of text a sample of gpt is taken for, where only so many are asked for."""
-FAULTS = ("raw-inputs", "slow-preprocess", "train-mode", "grad-on")
-"""Drills: unscaled inputs, MS later preprocessing, dropout and statistics as in training, autograd on."""
 _OLD: dict[str, Any] = {
     "seed": 0, "epochs": 1, "batch_size": 32, "max_steps": 0, "checkpoint_every": 0, "eval_every": 0,
     "lr": 1e-3, "l1": 0.0, "weight_decay": 0.0, "optimizer": "adam", "on_nan": "stop",
@@ -57,21 +59,29 @@ class Spec:
         self.data_dir = run.get("data_dir")
         self.data = values.get("data")
         self.seed = int(values.get("seed") or 0)
-        self.fault = dict(_fault(spec) for spec in values.get("fault") or [])
-
-
-def _fault(spec: str) -> tuple[str, float]:
-    name, _, size = str(spec).partition(":")
-    return name, float(size) if size else 20.0 if name == "slow-preprocess" else 0.0
+        self.fault = dict(wfaults.parse_infer(str(spec)) for spec in values.get("fault") or [])
 
 
 class Request:
-    """Seconds of one request by stage; `queue`: between its intended arrival and its start."""
+    """Seconds of one request by stage; `queue`: between its intended arrival and its start. `cpu` of the
+    thread, `pre_cpu` of it in preprocessing; `collected`: the garbage collector ran meanwhile."""
 
-    __slots__ = ("forward", "h2d", "post", "pre", "queue", "total")
+    __slots__ = ("collected", "cpu", "forward", "h2d", "post", "pre", "pre_cpu", "queue", "total")
 
     def __init__(self) -> None:
         self.pre = self.h2d = self.forward = self.post = self.total = self.queue = 0.0
+        self.cpu: float | None = None
+        self.pre_cpu: float | None = None
+        self.collected = False
+
+    @property
+    def cpu_share(self) -> float | None:
+        """Thread CPU / wall after preprocessing: below 1 the thread waited for a core. None on CUDA, where it
+        waits for the device by design."""
+        wall = self.total - self.queue - self.pre
+        if self.cpu is None or self.pre_cpu is None or wall <= 0:
+            return None
+        return min(1.0, (self.cpu - self.pre_cpu) / wall)
 
 
 class Subject:
@@ -157,6 +167,14 @@ class Subject:
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
+    def noisy_layers(self) -> int:
+        """Layers that compute otherwise in training mode: dropout, batch normalisation."""
+        from torch.nn.modules.batchnorm import _BatchNorm
+        from torch.nn.modules.dropout import _DropoutNd
+
+        active = (m for m in self.model.modules() if not isinstance(m, _DropoutNd) or m.p > 0)
+        return sum(isinstance(m, (_DropoutNd, _BatchNorm)) for m in active)
+
     def guard(self) -> Any:
         """No gradients, unless the drill wants them."""
         return torch.enable_grad() if "grad-on" in self.spec.fault else torch.inference_mode()
@@ -174,10 +192,11 @@ class Subject:
 
     def serve(self, stored: torch.Tensor) -> tuple[Request, list[Any]]:
         """One request, from what is stored to the prediction on the host."""
-        clock, request = time.perf_counter, Request()
-        begun = clock()
+        clock, used, request = time.perf_counter, time.thread_time, Request()
+        cpu, begun = used(), clock()
         x = self.preprocess(stored)
         ready = clock()
+        pre_cpu = used() - cpu
         x = self.to_device(x)
         moved = clock()
         if self.cuda:
@@ -188,6 +207,8 @@ class Subject:
         computed = clock()
         answer = torch.softmax(logits.float(), -1).argmax(-1).tolist()
         done = clock()
+        if not self.cuda:
+            request.cpu, request.pre_cpu = used() - cpu, pre_cpu
         request.pre, request.h2d, request.total = ready - begun, moved - ready, done - begun
         request.forward, request.post = computed - moved, done - computed
         if self.cuda:
@@ -228,13 +249,35 @@ class Tally:
         self._confidences: list[float] = []
         self._correct: list[bool] = []
         self._nll = 0.0
+        self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        """The first predictions whole, for the temperature."""
+        self._room = KEPT_VALUES // k
 
     def add(self, logp: torch.Tensor, y: torch.Tensor) -> None:
         self._nll -= logp.gather(1, y.view(-1, 1)).sum().item()
         top, said = logp.exp().max(1)
+        if self._room > 0:
+            self._kept.append((logp[: self._room], y[: self._room]))
+            self._room -= len(y)
         self._confidences += top.tolist()
         self._correct += (said == y).tolist()
         self._confusion += torch.bincount(y * self._k + said, minlength=self._k * self._k)
+
+    def _temperature(self) -> dict[str, float]:
+        """`t` by which the logits are divided for the least NLL, and that NLL `nll` (Guo et al. 2017), on at
+        most KEPT_VALUES numbers. NLL is convex in 1 / t: a search by thirds of log t finds it."""
+        logp, y = (torch.cat([pair[i] for pair in self._kept]) for i in (0, 1))
+
+        def nll(log_t: float) -> float:
+            scaled = torch.log_softmax(logp / math.exp(log_t), -1)
+            return -scaled.gather(1, y.view(-1, 1)).mean().item()
+
+        low, high = math.log(0.05), math.log(1000.0)
+        for _ in range(25):
+            a, b = low + (high - low) / 3, high - (high - low) / 3
+            low, high = (low, b) if nll(a) < nll(b) else (a, high)
+        middle = (low + high) / 2
+        return {"t": math.exp(middle), "nll": nll(middle), "before": nll(0.0)}
 
     def result(self, classes: list[str]) -> dict[str, Any]:
         """`recall`, `support`, `confusion` where the classes have names."""
@@ -246,7 +289,7 @@ class Tally:
             "ece": wmeasure.calibration(self._confidences, self._correct),
             "confidence": sum(self._confidences) / n, "predicted": [p / n for p in predicted],
             "interval": wmeasure.wilson(sum(hits), n), "classes": classes or None,
-            "recall": None, "support": None, "confusion": None,
+            "recall": None, "support": None, "confusion": None, "temperature": self._temperature(),
         }  # fmt: skip
         if classes:
             found["recall"] = [h / t if t else None for h, t in zip(hits, totals)]

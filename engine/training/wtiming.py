@@ -53,6 +53,8 @@ class Step(NamedTuple):
     times: Times
     extra: tuple[str, ...] = ()
     """Fields of further scalars, after those looked at."""
+    fed: bool = False
+    """The figures of its inputs come after the other scalars."""
 
     def record(self) -> Record:
         """The fields of a `step` line without its scalars."""

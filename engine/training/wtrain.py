@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         wbatches,
         wdevice,
         wdist,
+        winputs,
         wlayers,
         wlog,
         wmodel,
@@ -38,6 +39,7 @@ else:
     import wbatches
     import wdevice
     import wdist
+    import winputs
     import wlayers
     import wlog
     import wmodel
@@ -95,6 +97,9 @@ class Trainer:
                 config.faults, directory, entity, self.ranks.rank, self.ranks.world
             )
         self.memory = wdevice.Memory(self.cuda)
+        self.inputs = winputs.Inputs(self.task)
+        self.fed: list[torch.Tensor] = []
+        """Figures of the inputs of the step that is made, where they are looked at."""
         self._plan()
         self.checkpoints = config.optional("checkpoint_dir") or os.path.join(directory, "checkpoints")
         self.best: float | None = None
@@ -169,6 +174,7 @@ class Trainer:
                 "source": task.source, "synthetic": task.synthetic, "classes": list(task.classes),
                 "train_samples": task.train_count, "test_samples": task.test_count,
                 "majority": task.majority(),
+                "inputs": self.inputs.facts(), "labels": winputs.label_counts(task),
             },
             "device": {
                 "asked": self.config.text("device"), "chosen": str(self.device), "why": self.why,
@@ -325,6 +331,7 @@ class Trainer:
             scalars.append(hits)
         scalars += self.update()
         scalars += self.layers.scalars
+        scalars += self.fed
         self.step = number
         self._record(samples, scalars)
 
@@ -349,6 +356,11 @@ class Trainer:
         """Steps 1 and 3 to 5 on one batch: (its part of the step's loss, how many are right)."""
         timer = self.timer
         x, y = self.preprocess(batch, number)
+        # Of several batches the last one counts.
+        self.fed = []
+        if self.inputs.due(number):
+            self.fed = winputs.figures(x)
+            timer.lap(wtiming.OTHER)
         with self.precision.autocast():
             out = self.forward(x)
             timer.lap(wtiming.FORWARD)
@@ -478,7 +490,7 @@ class Trainer:
         now = time.time_ns()
         step = wtiming.Step(
             self.step, self.epoch, now, samples, self.optimizer.param_groups[0]["lr"], mode,
-            self.sampling.taken(), more, times, self.layers.names,
+            self.sampling.taken(), more, times, self.layers.names, bool(self.fed),
         )  # fmt: skip
         self.readback.push(step, scalars, marks)
         lost, self.lost = self.lost, False
@@ -510,6 +522,8 @@ class Trainer:
             record.update(zip(step.extra, values))
             self.log.step(record)
             self._judge(record, loss, grad_norm)
+            if step.fed:
+                self.inputs.judge(self.log, step.number, samples, list(values))
         self.log.flush()
 
     def _judge(self, record: Mapping[str, object], loss: float, grad_norm: float | None) -> None:

@@ -34,6 +34,9 @@ class Case:
     """`NAME:{size}@{t0}-{t1}` for the worker."""
     option: str = ""
     """An option of the run that takes the size: the fault lasts from the first step on."""
+    infer: str | None = None
+    """Of a measurement of the trained run, after a healthy one: `NAME:{size}`, empty for a healthy one. It is
+    what is judged."""
     action: str = ""
     """What the driver does once step t0 is reached."""
     room: str = ""
@@ -84,7 +87,8 @@ class Plan:
 
 UPSET = ("loss-spike", "loss-diverging", "grad-exploding")
 STUCK = ("chance-level", "plateau", "underfitting")
-SPEED = ("throughput-regression", "cpu-contended", "cpu-saturated", "input-bound", "step-jitter", "cpu-steal")
+SPEED = ("throughput-regression", "cpu-contended", "cpu-saturated", "input-bound", "step-jitter", "cpu-steal",
+         "infer-latency-regression", "infer-tail")  # fmt: skip
 """About the machine's speed: in the cases of learning, which run two at a time beside whatever else the
 machine does, these are told apart as `environment` and counted neither way."""
 
@@ -174,6 +178,23 @@ NODE: tuple[Case, ...] = (
          action="fill", frames=True, steps=0, seconds=20, repeat=2),
 )  # fmt: skip
 
+SERVED: dict[str, Any] = {"test_samples": 2000, "max_steps": 300}
+NOTES = ("infer-cold-start", "infer-batch1-bound", "infer-model-heavy")
+"""Remarks a measurement may make of any model."""
+ANSWERS = (
+    "eval-accuracy-drop", "confidence-shift", "train-infer-gap", "class-recall-collapse", "prediction-drift",
+)  # fmt: skip
+INFERENCE: tuple[Case, ...] = (
+    Case("infer-raw", "B", "serves pixels without `/ 255`", ("preprocess-mismatch",), (*NOTES, *ANSWERS), SERVED,
+         infer="raw-inputs", onset=(1, 1)),
+    Case("infer-slow-preprocess", "A", "preprocessing takes so many ms longer", ("infer-preproc-heavy",), NOTES,
+         SERVED, infer="slow-preprocess:{size}", onset=(1, 1), sizes={"mild": 1, "clear": 10, "severe": 40}),
+    Case("infer-train-mode", "B", "serves in training mode", ("infer-train-mode",), NOTES, SERVED,
+         infer="train-mode", onset=(1, 1)),
+    Case("infer-grad-on", "B", "serves with gradients tracked", ("infer-grad-on",), NOTES, SERVED,
+         infer="grad-on", onset=(1, 1)),
+)  # fmt: skip
+
 _HEALTHY: dict[str, dict[str, Any]] = {
     "adam": {}, "batch-8": {"batch_size": 8, "max_steps": 900},
     "batch-128": {"batch_size": 128, "max_steps": 200},
@@ -194,8 +215,8 @@ _HEALTHY: dict[str, dict[str, Any]] = {
 CONTROLS: tuple[Case, ...] = tuple(
     Case(f"healthy-{name}", "B", "healthy", (), config=config, onset=(0, 0), repeat=1)
     for name, config in _HEALTHY.items()
-)
-CASES: tuple[Case, ...] = (*LEARNING, *NODE, *CONTROLS)
+) + (Case("healthy-infer", "B", "healthy", (), NOTES, SERVED, infer="", onset=(0, 0), repeat=2),)
+CASES: tuple[Case, ...] = (*LEARNING, *NODE, *INFERENCE, *CONTROLS)
 BY_NAME = {c.name: c for c in CASES}
 
 NOT_HERE: dict[str, str] = {
@@ -204,7 +225,6 @@ NOT_HERE: dict[str, str] = {
     "straggler, NVLink, Xid, ECC, throttling": "need GPUs or ranks: tested with a stand-in, simulated",
     "the gradient scale of mixed precision": "needs a GPU: tested with a stand-in, simulated",
     "clock": "the machine's clock is shared: tested on a fake adjtimex, simulated",
-    "slow inference": "findings of `dctop infer`, not of the rule engine",
 }
 """Faults of the plan that this corpus does not plant, and why."""
 

@@ -27,8 +27,9 @@ LANES = 2
 def missing(plan: Plan) -> str | None:
     """Why this run cannot be made here."""
     name = plan.case.fault.partition(":")[0]
-    if name and name not in wfaults.KINDS:
-        return f"the worker cannot plant '{name}'"
+    served = (plan.case.infer or "").partition(":")[0]
+    if (name and name not in wfaults.KINDS) or (served and served not in wfaults.INFER_KINDS):
+        return f"the worker cannot plant '{name or served}'"
     return None
 
 

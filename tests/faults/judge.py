@@ -52,7 +52,7 @@ def judge(plan: Plan, folder: Path) -> Judged:
     """`folder`: the one this run was made in."""
     truth = json.loads((folder / "truth.json").read_text())
     runs = sorted((folder / "dctop" / "runs").glob("*")) if (folder / "dctop" / "runs").is_dir() else []
-    run = load_run(runs[0]) if runs else None
+    run = load_run(runs[0 if plan.case.infer is None else -1]) if runs else None
     if plan.case.frames:
         return _node(plan, truth, folder / "node.dctop", run)
     assert run is not None

@@ -26,6 +26,8 @@ from tests.faults.corpus import Plan, find
 ROOT = Path(__file__).parents[2]
 GIVE_UP_S = 240.0
 MIB = 1 << 20
+MEASURED: dict[str, Any] = {"threads": 1, "requests": 600, "max_batch": 16, "samples": 2000}
+"""Options of a measurement: three windows of requests."""
 
 
 def make(plan: Plan, folder: Path) -> None:
@@ -108,6 +110,8 @@ class _Driver:
                 if result.run_id is None:
                     raise SystemExit(result.error or "the run could not be started")
                 self._follow(self.folder / "dctop" / "runs" / result.run_id)
+                if case.infer is not None:
+                    self._measure(result.run_id)
             else:
                 time.sleep(8)  # the node as it is
                 self._begin(None)
@@ -121,6 +125,26 @@ class _Driver:
             if engine is not None:
                 engine.stop()
         (self.folder / "truth.json").write_text(json.dumps(self.truth) + "\n")
+
+    def _measure(self, trained: str) -> None:
+        """A healthy measurement, which becomes the baseline, then the one that is judged."""
+        from dctop.engine.training import control, infer
+        from dctop.engine.training.watcher import RunFollower
+
+        spec = (self.plan.case.infer or "").format(size=f"{self.plan.size:g}")
+        for faults in ([], [spec] if spec else []):
+            result = infer.launch(trained, {**MEASURED, "fault": faults})
+            if result.run_id is None:
+                raise SystemExit(result.error or "the measurement could not be started")
+            follower = RunFollower(self.folder / "dctop" / "runs" / result.run_id)
+            deadline = time.monotonic() + GIVE_UP_S
+            while (state := follower.poll()) is None or state.status in control.ACTIVE:
+                if time.monotonic() > deadline:
+                    raise SystemExit(f"{result.run_id}: it took too long")
+                time.sleep(0.05)
+            if state.status != "finished":
+                raise SystemExit(f"{result.run_id}: {state.reason}")
+            self.truth.update(t0=state.started_wall_ns, t1=None, step0=1, step1=None)
 
     def _filled(self, value: Any) -> Any:
         return value.format(room=self.room) if isinstance(value, str) else value

@@ -18,8 +18,9 @@ from tests.faults.score import Scored, score
 FAULTS = (
     "nan-clear-31", "lr-clear-31", "lr-at-start-clear-31", "lr-low-clear-31", "labels-permuted-clear-31",
     "labels-random-clear-31", "input-raw-clear-31", "kill-clear-31", "crash-clear-31", "oom-kill-clear-31",
+    "infer-raw-clear-31",
 )  # fmt: skip
-HEALTHY = ("healthy-adam-clear-31", "healthy-sgd-0.1-clear-31")
+HEALTHY = ("healthy-adam-clear-31", "healthy-sgd-0.1-clear-31", "healthy-infer-clear-31")
 EVENTS = ("nan", "kill", "crash", "lr-at-start", "input-raw")
 SLOW = ("lr-low", "labels-random")
 LANES = 2
