@@ -24,10 +24,12 @@ if TYPE_CHECKING:
         wdevice,
         wdist,
         wlog,
+        wmem,
         wmodel,
         wpause,
         wplanter,
         wsample,
+        wsync,
         wtiming,
         wverify,
     )  # fmt: skip
@@ -38,10 +40,12 @@ else:
     import wdevice
     import wdist
     import wlog
+    import wmem
     import wmodel
     import wpause
     import wplanter
     import wsample
+    import wsync
     import wtiming
     import wverify
     from wconfig import Config
@@ -107,6 +111,7 @@ class Trainer:
         self._taken_ns = 0
         self.timer = wtiming.StepTimer(self.cuda)
         self.readback = wtiming.Readback(self.cuda, self.timer.events)
+        self.syncs = None if self.cuda is None else wsync.SyncWatch(log, self.cuda.holds)
         self.initialise()
         resume = run.get("resume_from")
         if isinstance(resume, str):
@@ -176,6 +181,7 @@ class Trainer:
             "precision": self.precision.name, "compiled": self.config.compile,
             "channels_last": self.channels_last, "fused": bool(self.optimizer.defaults.get("fused")),
             "threads": torch.get_num_threads(), "ranks": self.ranks.world,
+            "memory_limit_bytes": wmem.memory_counts(wmem.memory_cgroup()).limit_bytes,
             "total_steps": self.total_steps,
             "total_epochs": -(-self.total_steps // self.steps_per_epoch),
             "steps_per_epoch": self.steps_per_epoch,
@@ -249,6 +255,8 @@ class Trainer:
                 self._pause("checkpoint", wpause.checkpoint)
         if stop and wishes.stop is None:
             wishes.stop = "another rank"
+        if self.ranks.world > 1:
+            self.timer.lap(wtiming.OTHER)  # waiting for the others is not waiting for data
         return stop
 
     def _reached(self) -> bool:
@@ -283,6 +291,8 @@ class Trainer:
 
     def abandon(self) -> None:
         """An exception ends the run: log what is known of the steps before it."""
+        if self.syncs is not None:
+            self.syncs.close()
         try:
             # A device in trouble may never answer, and raise again when it is asked.
             self.take(wait=self.cuda is None)
@@ -300,6 +310,8 @@ class Trainer:
         if planter is not None:
             self._plant(planter, number)
         sampling.begin(number)
+        if self.syncs is not None:
+            self.syncs.begin(number)
         if self.lr_varies:
             self._set_lr(number)
         index = (number - 1) % self.steps_per_epoch
@@ -445,8 +457,10 @@ class Trainer:
         times, marks = self.timer.finish()
         self.sampling.end(times.wall * 1e-9)
         more: dict[str, object] | None = None
+        if self.syncs is not None and (blocked := self.syncs.end(self.step, times.wall * 1e-9)) is not None:
+            more = {"sync_s": blocked}
         if self.step % MEMORY_EVERY == 0:
-            more = dict(self.memory.read())
+            more = {**(more or {}), **self.memory.read()}
         if ahead is not None or self.ranks.waited_s is not None:
             more = more or {}
             more["gpu_ahead"] = None if ahead is None else int(ahead)

@@ -8,19 +8,26 @@ from dctop.engine.rules.texts import (
     en_anomaly,
     en_compute,
     en_convergence,
+    en_energy,
     en_evals,
     en_gpu,
+    en_gpu_memory,
+    en_gpu_use,
     en_health,
     en_learning,
     en_memory,
     en_network,
+    en_ranks,
     en_storage,
     en_utilisation,
 )
 
 FAMILIES = (
     en_memory,
+    en_gpu_memory,
     en_utilisation,
+    en_gpu_use,
+    en_ranks,
     en_compute,
     en_gpu,
     en_convergence,
@@ -29,6 +36,7 @@ FAMILIES = (
     en_evals,
     en_storage,
     en_network,
+    en_energy,
     en_anomaly,
 )
 
@@ -44,6 +52,8 @@ NEEDS: dict[str, str] = {
     "classes": "the number of classes and cross-entropy as loss",
     "learning": "a minute of readings to learn what is usual",
     "history": "{arg} of readings",
+    "ranks": "50 steps past warm-up in the log of every rank",
+    "setting": "the setting {arg} of the configuration",
     "fault": "a mended rule: {arg}",
 }
 

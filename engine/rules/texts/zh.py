@@ -8,19 +8,26 @@ from dctop.engine.rules.texts import (
     zh_anomaly,
     zh_compute,
     zh_convergence,
+    zh_energy,
     zh_evals,
     zh_gpu,
+    zh_gpu_memory,
+    zh_gpu_use,
     zh_health,
     zh_learning,
     zh_memory,
     zh_network,
+    zh_ranks,
     zh_storage,
     zh_utilisation,
 )
 
 FAMILIES = (
     zh_memory,
+    zh_gpu_memory,
     zh_utilisation,
+    zh_gpu_use,
+    zh_ranks,
     zh_compute,
     zh_gpu,
     zh_convergence,
@@ -29,6 +36,7 @@ FAMILIES = (
     zh_evals,
     zh_storage,
     zh_network,
+    zh_energy,
     zh_anomaly,
 )
 
@@ -44,6 +52,8 @@ NEEDS: dict[str, str] = {
     "classes": "类别数，且损失为交叉熵",
     "learning": "一分钟的读数以学会何为平常",
     "history": "{arg} 的读数",
+    "ranks": "每个 rank 的日志中预热之后的 50 步",
+    "setting": "配置项 {arg}",
     "fault": "修好的规则：{arg}",
 }
 
