@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.plain import ACTIVE, RUN_HOT, dump, run_cold, run_event_text, run_text
 from dctop.engine.rules.alert import Alert
-from dctop.engine.training.ranks import text_of
+from dctop.engine.training.ranks import RankState, text_of
 from dctop.engine.training.runstate import STEP_FIELDS, RunState
 
 QUIET_NS = 10_000_000_000
 """An open alert whose numbers merely move is written again after this long (its state: at once)."""
-RANKS_NS = 5_000_000_000
-"""The ranks of a distributed run move with every step: taken this often."""
 OLD_RUN_STEPS = 512
 """Of a run that had ended before recording began, so many of its steps are kept, evenly thinned."""
 
@@ -78,8 +76,8 @@ class _Known:
     evals: int = 0
     events: int = 0
     keys: tuple[str, ...] = ()
-    ranks: str = ""
-    ranks_wall: int = 0
+    ranks: tuple[RankState, ...] = ()
+    ranks_text: str = ""
 
 
 class Taker:
@@ -101,7 +99,7 @@ class Taker:
             out.pids = frozenset(pid for pid in pids if pid is not None)
             for run in runs:
                 if run.ranks and run.status in ACTIVE:
-                    self._take_ranks(run, wall_ns, out)
+                    self._take_ranks(run, out)
             ids = tuple(run.id for run in runs)
             if ids != self._run_ids:
                 self._run_ids = out.run_ids = ids
@@ -162,11 +160,11 @@ class Taker:
             self._hot(run, known, out)
         return run.pid if active else None
 
-    def _take_ranks(self, run: RunState, wall_ns: int, out: Changes) -> None:
+    def _take_ranks(self, run: RunState, out: Changes) -> None:
         known = self._runs[run.id]
-        if not known.ranks or not 0 <= wall_ns - known.ranks_wall < RANKS_NS:
-            known.ranks, known.ranks_wall = text_of(run.ranks), wall_ns
-        out.hot[f"@ranks|{run.id}"] = known.ranks
+        if known.ranks != run.ranks:  # every few seconds
+            known.ranks, known.ranks_text = run.ranks, text_of(run.ranks)
+        out.hot[f"@ranks|{run.id}"] = known.ranks_text
 
     def _hot(self, run: RunState, known: _Known, out: Changes) -> None:
         keys = known.keys

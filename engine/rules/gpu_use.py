@@ -120,9 +120,8 @@ class GpuUnderutilised(RunRule):
             self._low.pop(run.id, None)
             return missing
         w = run.node
-        if (w.mono_ns - run.changed_mono_ns) / NS > 30.0:
-            return NOT_APPLICABLE  # no steps: that it stands still is another rule's
-        used = busy_of(run)
+        still = (w.mono_ns - run.changed_mono_ns) / NS > max(5.0, 3 * (run.median("step_s", N, 1) or 0.0))
+        used = None if still else busy_of(run)  # that it stands still is another rule's
         if used is None:
             return (Reading(run.id, UNKNOWN, False),)
         if used >= self.t["crit_pct"]:

@@ -23,7 +23,7 @@ from dctop.engine.rules.base import (
     span,
 )
 from dctop.engine.rules.window import Trail, Window
-from dctop.probes.base import KernelEvent, series
+from dctop.probes.base import KernelEvent, Value, series, split_series
 
 _KINDS = {"hung-task": "hung", "soft-lockup": "lockup", "mce": "mce", "io-error": "io"}
 
@@ -102,7 +102,7 @@ class HostEdac(NodeRule):
             self._before[key] = value
             if before is not None and value > before:
                 grown[key] = value - before
-        for controller in w.labels("edac.uncorrected"):
+        for controller in _labels(sample.values, "edac.uncorrected"):
             bad, fixed = (grown.get(series(f"edac.{k}", mc=controller)) for k in ("uncorrected", "corrected"))
             if bad or fixed:
                 out.append(self._say(w, controller, bad or 0.0, fixed or 0.0, grown))
@@ -113,7 +113,7 @@ class HostEdac(NodeRule):
     ) -> Occurrence:
         modules = [
             label
-            for label in w.labels("edac.dimm_corrected")
+            for label in _labels(w.frame.samples["edac"].values, "edac.dimm_corrected")
             if any(series(f"edac.dimm_{k}", dimm=label) in grown for k in ("corrected", "uncorrected"))
         ]
         total = w.raw(series("edac.uncorrected", mc=controller))
@@ -130,6 +130,12 @@ class HostEdac(NodeRule):
         variant = None if bad else "fixed"
         details = Details(evidence, facts, ["replace"] if bad else ["watch"], variant=variant)
         return Occurrence(controller, level, key, w.wall_ns, details)
+
+
+def _labels(values: Mapping[str, Value], metric: str) -> list[str]:
+    """Instances of a raw counter."""
+    found = (split_series(key) for key in values)
+    return [next(iter(labels.values())) for name, labels in found if name == metric and labels]
 
 
 class ClockSkew(NodeRule):

@@ -51,9 +51,8 @@ class RankState:
 
 
 def text_of(ranks: Sequence[RankState]) -> str:
-    """As a cell of a recording: numbers only, four significant digits."""
-    rows = [[float(f"{x:.4g}") if isinstance(x, float) else x for x in astuple(r)] for r in ranks]
-    return json.dumps(rows, separators=(",", ":"))
+    """As a cell of a recording."""
+    return json.dumps([astuple(r) for r in ranks], separators=(",", ":"))
 
 
 def from_text(text: object) -> tuple[RankState, ...]:
@@ -94,7 +93,8 @@ class RankTail:
 
 
 def state_of(rank: int, records: list[dict[str, Any]]) -> RankState:
-    """Medians over the steps past warm-up; over all of them while there is none."""
+    """Medians over the steps past warm-up; over all of them while there is none. Four significant digits: so
+    a recording holds little, and the very numbers that were judged."""
     judged = [r for r in records if r.get("mode", "train") == "train"]
     rows = judged or records
     columns = {name: [_number(r.get(name)) for r in rows] for name in _READ}
@@ -105,10 +105,10 @@ def state_of(rank: int, records: list[dict[str, Any]]) -> RankState:
         """Of the sums; what a step has not is left out of its sum, a step that has none of them left out."""
         if len(names) == 1:
             known = [v for v in columns[names[0]] if v is not None]
-            return median(known) if known else None
+            return _short(median(known)) if known else None
         sums = [sum(known) for row in zip(*(columns[n] for n in names), strict=True)
                 if (known := [v for v in row if v is not None])]  # fmt: skip
-        return median(sums) if sums else None
+        return _short(median(sums)) if sums else None
 
     others = []
     for row in zip(*(columns[n] for n in ("step_s", "wait_s", *PARTS)), strict=True):
@@ -119,8 +119,12 @@ def state_of(rank: int, records: list[dict[str, Any]]) -> RankState:
     return RankState(
         rank, step if isinstance(step, int) else 0, middle("step_s"), middle(*WORK), middle("backward_s"),
         middle("wait_s"), len(judged), middle("samples"), middle("data_s"), middle("h2d_s"), middle(*compute),
-        max(0.0, median(others)) if others else None,
+        _short(max(0.0, median(others))) if others else None,
     )  # fmt: skip
+
+
+def _short(x: float) -> float:
+    return float(f"{x:.4g}")
 
 
 def _number(value: object) -> float | None:
