@@ -37,6 +37,8 @@ class Energy:
     co2_g_per_kwh: float | None = None
     pue: float = 1.0
     currency: str = "EUR"
+    run_budget_kwh: float | None = None
+    run_budget_co2_kg: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,10 @@ SETTINGS: tuple[Spec, ...] = (
     Spec("energy.pue", "number", "from 1 to 10", "Power usage effectiveness of the site", "1.2",
          _between(1, 10)),
     Spec("energy.currency", "word", "a short text", "Currency of the price", '"EUR"', _filled),
+    Spec("energy.run_budget_kwh", "number", "kilowatt hours, more than 0",
+         "Energy one training run may use, PUE included", "5", _between(1e-6, 1e9)),
+    Spec("energy.run_budget_co2_kg", "number", "kilograms, more than 0",
+         "CO2 one training run may cause; needs energy.co2_g_per_kwh", "2", _between(1e-6, 1e9)),
     Spec("alerts.command", "words", "a program and its arguments as a list",
          "Program that gets each alert as JSON on standard input", '["/usr/local/bin/page", "--node"]',
          _command),

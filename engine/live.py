@@ -31,6 +31,7 @@ from dctop.engine.recording.wide import joined, thinned
 from dctop.probes.base import KeptFile, KernelEvent, Probe, Sample, Value, series
 
 if TYPE_CHECKING:
+    from dctop.engine.config import Energy as Factors
     from dctop.engine.config import Outside
     from dctop.engine.outside import Notifier
     from dctop.engine.recording.facts import RecEvent
@@ -103,6 +104,7 @@ class LiveEngine:
         probes: Sequence[Probe] | None = None,
         soon: bool = False,
         own_rules: Mapping[str, Mapping[str, object]] | None = None,
+        energy: Factors | None = None,
     ) -> None:
         if probes is None:
             from dctop.probes.registry import all_probes
@@ -143,7 +145,7 @@ class LiveEngine:
             self._watcher = _watcher(runs_dir)
         self._make_rules: Callable[[], RuleEngine] | None = None
         if rules:
-            self._make_rules = lambda: _rule_engine(lang, thresholds or {}, own_rules)
+            self._make_rules = lambda: _rule_engine(lang, thresholds or {}, own_rules, energy)
             if not self._soon_s:
                 self._load_rules()
 
@@ -497,10 +499,11 @@ def _rule_engine(
     lang: str,
     thresholds: Mapping[str, Mapping[str, float]],
     own: Mapping[str, Mapping[str, object]] | None,
+    energy: Factors | None,
 ) -> RuleEngine:
     from dctop.engine.rules.engine import RuleEngine
 
-    return RuleEngine(lang=lang, thresholds=thresholds, own=own)
+    return RuleEngine(lang=lang, thresholds=thresholds, own=own, energy=energy)
 
 
 def _share_arena() -> None:

@@ -48,6 +48,13 @@ SENSORS = (
     _m("cpu.energy_uj", "counter", "µJ", "package", "Energy used by a CPU package (RAPL)", "/sys/class/powercap", "cpu.power_w", 1e-6),
 )
 
+EDAC = (
+    _m("edac.corrected", "counter", "errors", "mc", "Memory errors a controller corrected since boot", "/sys/devices/system/edac/mc/mc*/ce_count"),
+    _m("edac.uncorrected", "counter", "errors", "mc", "Memory errors a controller could not correct since boot", "/sys/devices/system/edac/mc/mc*/ue_count"),
+    _m("edac.dimm_corrected", "counter", "errors", "dimm", "Memory errors corrected in one module", "/sys/devices/system/edac/mc/mc*/dimm*/dimm_ce_count"),
+    _m("edac.dimm_uncorrected", "counter", "errors", "dimm", "Memory errors not corrected in one module", "/sys/devices/system/edac/mc/mc*/dimm*/dimm_ue_count"),
+)
+
 _PSI_HELP = {"some": "at least one task", "full": "all non-idle tasks"}
 PRESSURE = tuple(
     metric
@@ -200,6 +207,7 @@ SELF = (
 BY_PROBE: dict[str, tuple[Metric, ...]] = {
     "cpu": CPU,
     "sensors": SENSORS,
+    "edac": EDAC,
     "pressure": PRESSURE,
     "memory": MEMORY,
     "container": CONTAINER,

@@ -9,6 +9,7 @@ from dctop.probes.clock import ClockProbe
 from dctop.probes.container import ContainerProbe
 from dctop.probes.cpu import CpuProbe
 from dctop.probes.disk import DiskProbe
+from dctop.probes.edac import EdacProbe
 from dctop.probes.filesystem import FilesystemProbe
 from dctop.probes.gpu import GpuHealthProbe, GpuProbe
 from dctop.probes.host import HostProbe
@@ -42,6 +43,7 @@ def all_probes(proc: str | Path = "/proc", sys: str | Path = "/sys", interval_s:
         FilesystemProbe(proc, sys),
         KernelProbe(proc, sys),
         SensorsProbe(proc, sys),
+        EdacProbe(proc, sys),
         HostProbe(proc, sys),
         gpu,
         GpuHealthProbe(gpu),

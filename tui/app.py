@@ -167,7 +167,7 @@ def _open_source(
         words = language(lang, _setting(config, "lang"))
         engine = LiveEngine(
             interval_s=interval_s, thresholds=_setting(config, "rules") or {}, lang=words, soon=True,
-            own_rules=_setting(config, "own_rules"),
+            own_rules=_setting(config, "own_rules"), energy=_setting(config, "energy"),
         )  # fmt: skip
         recording = _setting(config, "recording")
         if recording is not None:

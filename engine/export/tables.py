@@ -203,7 +203,7 @@ def process_rows(recording: Recording, scope: Scope) -> Iterator[Cells]:
 # -- steps and events ---------------------------------------------------------------------------------------
 
 _WHOLE = frozenset(("step", "epoch", "samples", "mem_allocated_bytes", "mem_reserved_bytes", "mem_peak_bytes",
-                    "rss_anon_bytes"))  # fmt: skip
+                    "mem_inactive_bytes", "mem_retries", "rss_anon_bytes"))  # fmt: skip
 _REST = tuple(name for name in STEP_FIELDS if name != "wall_ns")
 STEP_COLUMNS: tuple[Column, ...] = (
     Column("run", "text", "", "id of the run"),

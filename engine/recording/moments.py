@@ -15,6 +15,7 @@ from dctop.engine.recording.plain import RUN_HOT, alert_from, load, run_event_fr
 from dctop.engine.recording.schema import Damaged, SqlValue, checked, unseal
 from dctop.engine.recording.steps import StepColumns, decode_steps
 from dctop.engine.rules.alert import Alert
+from dctop.engine.training.ranks import from_text
 from dctop.engine.training.runstate import STEP_FIELDS, RunEvent, RunState
 
 MAX_STEPS = 20_000
@@ -177,7 +178,9 @@ class Moments:
         return sorted(out, key=lambda r: (r.started_wall_ns, r.id))
 
     def _run(self, run_id: str, seq: int, body: Mapping[str, Any], control: Mapping[str, Cell]) -> RunState:
-        hot = {name: control[key] for name in RUN_HOT if (key := f"@{name}|{run_id}") in control}
+        hot: dict[str, Any] = {
+            name: control[key] for name in RUN_HOT if (key := f"@{name}|{run_id}") in control
+        }
         rows = control.get(f"@rows|{run_id}", body.get("rows", 0))
         steps = self._steps.get(run_id)
         if steps is None:
@@ -187,6 +190,9 @@ class Moments:
         if steps.bad:
             self.problems.add(f"steps of run {run_id}: {steps.bad} damaged blocks left out")
         evals, events = self._past_of(run_id, seq)
+        ranks = control.get(f"@ranks|{run_id}")
+        if isinstance(ranks, str):
+            hot["ranks"] = from_text(ranks)
         return run_from(body, hot, columns, evals, events)
 
     def _past_of(self, run_id: str, seq: int) -> tuple[list[Mapping[str, Any]], list[RunEvent]]:

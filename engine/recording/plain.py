@@ -74,6 +74,7 @@ def run_text(run: RunState, rows: int, active: bool) -> str:
     data: dict[str, object] = {name: getattr(run, name) for name in _RUN_COLD}
     data = {name: mask_text(v) if isinstance(v, str) else v for name, v in data.items()}
     data["config"] = mask_tree(run.config)
+    data["exposed"] = mask_tree(run.exposed)
     data["rows"] = rows
     data |= {name: getattr(run, name) for name in RUN_HOT}
     if not active or not rows:
@@ -94,6 +95,8 @@ def run_from(
         data["last"] = {
             name: None if not col or col[-1] != col[-1] else col[-1] for name, col in columns.items()
         }
+    if "exposed" in data:
+        data["exposed"] = tuple(tuple(map(str, item)) for item in data["exposed"] if isinstance(item, list))
     try:
         return RunState(**{**data, "columns": columns, "evals": evals, "events": events})
     except TypeError as e:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.plain import ACTIVE, RUN_HOT, dump, run_cold, run_event_text, run_text
 from dctop.engine.rules.alert import Alert
+from dctop.engine.training.ranks import RankState, text_of
 from dctop.engine.training.runstate import STEP_FIELDS, RunState
 
 QUIET_NS = 10_000_000_000
@@ -75,6 +76,8 @@ class _Known:
     evals: int = 0
     events: int = 0
     keys: tuple[str, ...] = ()
+    ranks: tuple[RankState, ...] = ()
+    ranks_text: str = ""
 
 
 class Taker:
@@ -94,6 +97,9 @@ class Taker:
         if runs or self._run_ids:
             pids = [self._take_run(run, out) for run in runs]
             out.pids = frozenset(pid for pid in pids if pid is not None)
+            for run in runs:
+                if run.ranks and run.status in ACTIVE:
+                    self._take_ranks(run, out)
             ids = tuple(run.id for run in runs)
             if ids != self._run_ids:
                 self._run_ids = out.run_ids = ids
@@ -153,6 +159,12 @@ class Taker:
         if active:
             self._hot(run, known, out)
         return run.pid if active else None
+
+    def _take_ranks(self, run: RunState, out: Changes) -> None:
+        known = self._runs[run.id]
+        if known.ranks != run.ranks:  # every few seconds
+            known.ranks, known.ranks_text = run.ranks, text_of(run.ranks)
+        out.hot[f"@ranks|{run.id}"] = known.ranks_text
 
     def _hot(self, run: RunState, known: _Known, out: Changes) -> None:
         keys = known.keys

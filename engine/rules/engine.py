@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
+from dctop.engine.config import Energy
 from dctop.engine.metrics.source import Source
 from dctop.engine.rules.alert import Alert
 from dctop.engine.rules.anomaly import Anomaly
@@ -86,8 +87,8 @@ class RuleEngine:
 
     `lang`: language of the texts (`en`, `zh`). `thresholds`: rule id -> threshold name -> value, over the
     rules' own; names no rule knows are in `unknown_thresholds`. `own`: the user's rules
-    (own.py). `tick` belongs to one thread; everything else may be called from any.
-    """
+    (own.py); `energy`: budgets and factors of the configuration. `tick` belongs to one thread; everything
+    else may be called from any."""
 
     def __init__(
         self,
@@ -95,8 +96,10 @@ class RuleEngine:
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
         rules: Sequence[Rule] | None = None,
         own: Mapping[str, Mapping[str, object]] | None = None,
+        energy: Energy | None = None,
     ) -> None:
         self.lang = lang
+        self._energy = energy or Energy()
         self._own = own or {}
         self._thresholds = thresholds or {}
         self._given = rules
@@ -125,6 +128,7 @@ class RuleEngine:
         ]
         self._slots = {s.rule.id: s for s in (*self._node, *self._per_run)}
         self._window = Window()
+        self._window.energy = self._energy
         self._runs: dict[str, _Run] = {}
         self._active: Collection[str] = ()
         """Subjects of the runs that were active at the tick before."""

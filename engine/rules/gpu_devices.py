@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from dctop.engine.rules.base import NOT_APPLICABLE, Needs, Outcome, size
 from dctop.engine.rules.window import Keys, Window
+
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunState
 
 gpu_key = Keys("gpu")
 LONG_S = 900.0
@@ -26,6 +30,23 @@ def whole(w: Window) -> Iterator[str]:
 def alive(w: Window) -> Iterator[str]:
     """Whole GPUs whose readings are of now."""
     return (g for g in whole(w) if state(w, g) == ALIVE)
+
+
+def of_run(w: Window, run: RunState) -> tuple[str, ...]:
+    """Whole GPUs a run computes on: by its processes where the driver tells of them, else by index. CUDA may
+    number devices otherwise than NVML (CUDA_VISIBLE_DEVICES), hence the processes first."""
+    found = [g for g in whole(w) if num(w, g, "gpu.mig_mode") != 1]
+    rows = w.frame.gpu_processes
+    if rows and run.pid is not None and w.text("gpu.pid_space") != "host":
+        own = w.tree([run.pid])
+        used = {r.gpu for r in rows if r.pid in own}
+        if used:
+            return tuple(g for g in found if g in used)
+    _, _, first = (run.device or "").partition(":")
+    ranks = run.config.get("ranks")
+    begin = int(first) if first.isdigit() else 0
+    wanted = range(begin, begin + (ranks if isinstance(ranks, int) else 1))
+    return tuple(g for g in found if num(w, g, "gpu.index") in wanted)
 
 
 def state(w: Window, gpu: str) -> str:

@@ -23,7 +23,7 @@ from dctop.engine.rules.base import (
     span,
 )
 from dctop.engine.rules.window import Trail, Window
-from dctop.probes.base import KernelEvent
+from dctop.probes.base import KernelEvent, Value, series, split_series
 
 _KINDS = {"hung-task": "hung", "soft-lockup": "lockup", "mce": "mce", "io-error": "io"}
 
@@ -71,6 +71,71 @@ class KernelHung(NodeRule):
         return Occurrence(
             entity, level, key, e.wall_ns, Details(evidence, facts, [kind]), None, bool(f.get("old"))
         )
+
+
+class HostEdac(NodeRule):
+    """The host's memory controllers counted errors since the reading before: uncorrected ones critical,
+    corrected ones a note. Most virtual machines have no such controller: not known then (Prometheus
+    HostEdacUncorrectableErrorsDetected). A counter that falls was reset with its driver."""
+
+    id = "host-edac"
+    problem = "compute"
+    kind = "event"
+    severities = "ic"
+    probes = ("edac",)
+    source = "Linux EDAC (Documentation/driver-api/edac.rst); Prometheus HostEdac*"
+
+    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
+        super().__init__(overrides)
+        self._before: dict[str, float] = {}
+
+    def judge(self, w: Window) -> Outcome:
+        sample = w.frame.samples["edac"]
+        if not sample.values:
+            return Needs("series", "edac.uncorrected")
+        out: list[Item] = []
+        grown: dict[str, float] = {}
+        for key, value in sample.values.items():
+            if not isinstance(value, (int, float)):
+                continue
+            before = self._before.get(key)
+            self._before[key] = value
+            if before is not None and value > before:
+                grown[key] = value - before
+        for controller in _labels(sample.values, "edac.uncorrected"):
+            bad, fixed = (grown.get(series(f"edac.{k}", mc=controller)) for k in ("uncorrected", "corrected"))
+            if bad or fixed:
+                out.append(self._say(w, controller, bad or 0.0, fixed or 0.0, grown))
+        return out
+
+    def _say(
+        self, w: Window, controller: str, bad: float, fixed: float, grown: Mapping[str, float]
+    ) -> Occurrence:
+        modules = [
+            label
+            for label in _labels(w.frame.samples["edac"].values, "edac.dimm_corrected")
+            if any(series(f"edac.dimm_{k}", dimm=label) in grown for k in ("corrected", "uncorrected"))
+        ]
+        total = w.raw(series("edac.uncorrected", mc=controller))
+        evidence = [
+            Ev("bad", int(bad), "", "> 0"),
+            Ev("fixed", int(fixed)),
+            Ev("controller", controller),
+            Ev("module", ", ".join(modules) or None),
+            Ev("total", None if total is None else int(total)),
+        ]
+        facts = {"mc": controller, "module": ", ".join(modules) or "?", "bad": int(bad), "fixed": int(fixed)}
+        level = CRITICAL if bad else INFO
+        key = (controller, w.frame.samples["edac"].mono_ns)
+        variant = None if bad else "fixed"
+        details = Details(evidence, facts, ["replace"] if bad else ["watch"], variant=variant)
+        return Occurrence(controller, level, key, w.wall_ns, details)
+
+
+def _labels(values: Mapping[str, Value], metric: str) -> list[str]:
+    """Instances of a raw counter."""
+    found = (split_series(key) for key in values)
+    return [next(iter(labels.values())) for name, labels in found if name == metric and labels]
 
 
 class ClockSkew(NodeRule):
@@ -128,4 +193,4 @@ class ClockSkew(NodeRule):
         return Details(evidence, facts, ["chrony"], variant=variant)
 
 
-RULES: tuple[type[Rule], ...] = (KernelHung, ClockSkew)
+RULES: tuple[type[Rule], ...] = (KernelHung, HostEdac, ClockSkew)

@@ -97,29 +97,39 @@ class OomCuda(_OomException):
             Ev("batch", batch, "samples"),
             Ev("step", e.step),
         ]
-        remedies: Remedies = [self._fit(cap, allocated, peak, batch), "bf16", "checkpointing"]
+        fit = batch_that_fits(cap, allocated, peak, batch, self.t["fill"])
+        remedies: Remedies = [fit, "bf16", "checkpointing"]
         if cap and reserved and allocated and reserved - allocated > self.t["fragmented"] * cap:
             remedies.insert(1, ("fragmented", {"free": size(reserved - allocated)}))
         facts = {"run": run.id, "asked": size(asked), "batch": num(batch, 9), "step": num(e.step, 9)}
         return Details(evidence, facts, remedies, predicts=Prediction("survives", e.step or 0))
 
-    def _fit(
-        self, cap: float | None, m0: float | None, peak: float | None, batch: int | None
-    ) -> str | tuple[str, Mapping[str, object]]:
-        if not batch or batch < 2:
-            return "shard"
-        if cap is None or m0 is None or peak is None or peak <= m0:
-            return "half", {"batch": batch, "half": batch // 2}
-        if m0 > self.t["fill"] * cap:
-            return "shard"
-        fit = int((self.t["fill"] * cap - m0) / ((peak - m0) / batch))
-        fit = max(1, min(fit, batch - 1))
-        return "fit", {
-            "fit": fit,
-            "batch": batch,
-            "accum": -(-batch // fit),
-            "peak": size(m0 + (peak - m0) / batch * fit),
-        }
+
+def batch_that_fits(
+    cap: float | None,
+    m0: float | None,
+    peak: float | None,
+    batch: int | None,
+    fill: float,
+    taken: float = 0.0,
+) -> str | tuple[str, Mapping[str, object]]:
+    """The remedy: B_fit = floor((fill x cap - M0 - taken) / s), s = (peak - M0) / B, M0 what is allocated
+    between two steps, `taken` what others hold of the device. Without the numbers half the batch; where the
+    model alone is too large, shards."""
+    if not batch or batch < 2:
+        return "shard"
+    if cap is None or m0 is None or peak is None or peak <= m0:
+        return "half", {"batch": batch, "half": batch // 2}
+    if m0 + taken > fill * cap:
+        return "shard"
+    fit = int((fill * cap - m0 - taken) / ((peak - m0) / batch))
+    fit = max(1, min(fit, batch - 1))
+    return "fit", {
+        "fit": fit,
+        "batch": batch,
+        "accum": -(-batch // fit),
+        "peak": size(m0 + (peak - m0) / batch * fit),
+    }
 
 
 class OomHostException(_OomException):

@@ -16,6 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from dctop.engine.rules import gpu_devices
 from dctop.engine.rules.measured import Measured
 from dctop.engine.rules.window import ACTIVE, NS, RECENT_NS, finite, median
 from dctop.engine.training.inferlog import WORKLOAD as INFER
@@ -51,6 +52,7 @@ class RunWindow:
         self._measured: Measured | None = None
         self._rows: dict[bool, list[int]] = {}
         """By whether what is judged is timed."""
+        self._gpus: tuple[int, tuple[str, ...]] = (-1, ())
 
     def bind(self, run: RunState) -> None:
         if not self.first_bound_wall_ns:
@@ -161,6 +163,25 @@ class RunWindow:
     def on_cpu(self) -> bool:
         device = self.run.device or self.config("device", "chosen")
         return not isinstance(device, str) or "cuda" not in device.lower()
+
+    def gpus(self) -> tuple[str, ...]:
+        """The GPUs it computes on, as of this tick: those its processes are on, else those of its ranks by
+        their index. MIG devices are left out: slices differ by design."""
+        at = self.node.mono_ns
+        if self._gpus[0] != at:
+            found = () if self.on_cpu else gpu_devices.of_run(self.node, self.run)
+            self._gpus = (at, found)
+        return self._gpus[1]
+
+    def mode_s(self) -> float:
+        """Seconds since the mode began; since the run began, where the log has no modes."""
+        since = next((e.wall_ns for e in reversed(self.run.events) if e.kind == "mode"), None)
+        return (self.node.wall_ns - (since or self.run.started_wall_ns)) / NS
+
+    def share(self, part: str, whole: str = "step_s", n: int = 50) -> float | None:
+        """Median of one field over the median of another, 0-1; None with fewer than `n` steps of either."""
+        a, b = self.median(part, n), self.median(whole, n)
+        return None if a is None or not b or b <= 0 else a / b
 
     def events(self, kind: str) -> list[RunEvent]:
         return [e for e in self.run.events if e.kind == kind]

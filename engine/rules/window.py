@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from dctop.engine.config import Energy
 from dctop.engine.metrics.trend import Trend, theil_sen
 from dctop.probes.base import Value, series
 
@@ -137,6 +138,8 @@ class Window:
         self.runs: Sequence[RunState] = ()
         self.alerts: Sequence[Alert] = ()
         """The engine's own, as of the tick before."""
+        self.energy = Energy()
+        """Budgets and factors of the configuration."""
         self.first_wall_ns = 0
         """Of the first tick since the engine began: what lies before it is history."""
         self.stepped_mono_ns: int | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ DENSE_STEPS = 2_000
 """The newest steps are never thinned: rules look at windows of consecutive steps."""
 MAX_EVENTS = 2_000
 MAX_RANKS = 64
+RANKS_S = 3.0
+"""The ends of the ranks' logs are read again this often: their medians are over 50 steps."""
 RECENT = 50
 _CHUNK = 1 << 20
 _MAX_LINE = 1 << 20
@@ -145,6 +148,8 @@ class RunReader:
         """run.json as written; {} until it can be read."""
         self.tail = LogTail(directory / "stdout.log")
         self.rank_tails: list[RankTail] = []
+        self._ranks_due = 0.0
+        self._ranks: tuple[RankState, ...] = ()
         self.reset()
 
     def reset(self) -> None:
@@ -235,16 +240,21 @@ class RunReader:
     def _poll_ranks(self) -> bool:
         """The other processes of a distributed run."""
         count = self.fact("ranks")
-        if not isinstance(count, int) or count < 2:
+        now = time.monotonic()
+        if not isinstance(count, int) or count < 2 or now < self._ranks_due:
             return False
+        self._ranks_due = now + RANKS_S
         if not self.rank_tails:
             names = ["steps.jsonl", *(f"steps.{n}.jsonl" for n in range(1, min(count, MAX_RANKS)))]
             self.rank_tails = [RankTail(self.directory / name, n) for n, name in enumerate(names)]
         news = [tail.poll() for tail in self.rank_tails]
-        return any(news)
+        if not any(news):
+            return False
+        self._ranks = tuple(tail.state for tail in self.rank_tails if tail.state is not None)
+        return True
 
     def ranks(self) -> tuple[RankState, ...]:
-        return tuple(tail.state for tail in self.rank_tails if tail.state is not None)
+        return self._ranks
 
     def _poll_config(self) -> bool:
         path = self.directory / "run.json"

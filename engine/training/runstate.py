@@ -28,6 +28,7 @@ STEP_FIELDS = (
     "mem_allocated_bytes", "mem_reserved_bytes", "mem_peak_bytes", "rss_anon_bytes",
     "data_cpu_s", "wait_s", "gpu_s", "gpu_ahead", "data_gpu_s", "h2d_gpu_s", "queue_s", "post_s",
     "grad_first", "grad_last", "grad_top", "dead_share", "dead_layer", "amp_scale",
+    "sync_s", "mem_inactive_bytes", "mem_retries",
 )  # fmt: skip
 """Numeric fields of a `step` record; any may be null or absent."""
 
@@ -91,7 +92,9 @@ class RunState:
     log_tail: tuple[str, ...] = ()
     """Last lines of what the worker printed, oldest first. Not recorded."""
     ranks: tuple[RankState, ...] = ()
-    """Of a distributed run: how each process keeps up. Not recorded."""
+    """Of a distributed run: how each process keeps up. Recorded every few seconds."""
+    exposed: tuple[tuple[str, str, str], ...] = ()
+    """What others than its owner may read of it: (kind, path, detail), see exposure.py."""
 
 
 def as_of(run: RunState, wall_ns: int) -> RunState:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dctop.engine.training.exposure import ExposureWatch
 from dctop.engine.training.runlog import RunReader
 from dctop.engine.training.runstate import RunEvent, RunState, Status
 from dctop.engine.training.trouble import TroubleWatch
@@ -85,6 +86,7 @@ class _Run:
     def __init__(self, directory: Path) -> None:
         self.reader = RunReader(directory)
         self.trouble = TroubleWatch()
+        self.exposure = ExposureWatch()
         self.state: RunState | None = None
         self.done = False
         """Its state is final."""
@@ -110,12 +112,13 @@ class RunJudge:
             status, reason = self._judge(reader)  # its last words came between reading and looking
         here = self._here.life(reader.config) == "alive"
         trouble = run.trouble.look(reader, self._wall(), status not in _ENDED, here)
+        exposed = run.exposure.look(reader, self._wall()) if status not in _ENDED else run.exposure.found
         known = run.state
-        if not first and not changed and known is not None and (status, trouble) == (
-            known.status, known.trouble
+        if not first and not changed and known is not None and (status, trouble, exposed) == (
+            known.status, known.trouble, known.exposed
         ):  # fmt: skip
             return False
-        run.state = self._state(reader, status, reason, trouble)
+        run.state = replace(self._state(reader, status, reason, trouble), exposed=exposed)
         if status in _ENDED:
             run.done = True
             reader.close()

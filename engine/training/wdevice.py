@@ -56,12 +56,22 @@ class Cuda:
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.device)
 
+    def holds(self, tensor: torch.Tensor) -> bool:
+        """Whether to read the tensor is to wait for the device."""
+        return tensor.is_cuda
+
     def memory(self) -> dict[str, int | None]:
-        return {
-            "mem_allocated_bytes": torch.cuda.memory_allocated(self.device),
-            "mem_reserved_bytes": torch.cuda.memory_reserved(self.device),
-            "mem_peak_bytes": torch.cuda.max_memory_allocated(self.device),
+        """The peak is that since the reading before: a rule must see it fall again."""
+        stats = torch.cuda.memory_stats(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        names = {
+            "mem_allocated_bytes": "allocated_bytes.all.current",
+            "mem_reserved_bytes": "reserved_bytes.all.current",
+            "mem_peak_bytes": "allocated_bytes.all.peak",
+            "mem_inactive_bytes": "inactive_split_bytes.all.current",
+            "mem_retries": "num_alloc_retries",
         }
+        return {field: stats.get(name) for field, name in names.items()}
 
     def taken(self) -> tuple[int, int]:
         """(bytes of the device in use by others than our allocator, all bytes). Our own context is in it."""

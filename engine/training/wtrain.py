@@ -26,10 +26,12 @@ if TYPE_CHECKING:
         winputs,
         wlayers,
         wlog,
+        wmem,
         wmodel,
         wpause,
         wplanter,
         wsample,
+        wsync,
         wtiming,
         wverify,
     )  # fmt: skip
@@ -42,10 +44,12 @@ else:
     import winputs
     import wlayers
     import wlog
+    import wmem
     import wmodel
     import wpause
     import wplanter
     import wsample
+    import wsync
     import wtiming
     import wverify
     from wconfig import Config
@@ -118,6 +122,7 @@ class Trainer:
         self._taken_ns = 0
         self.timer = wtiming.StepTimer(self.cuda)
         self.readback = wtiming.Readback(self.cuda, self.timer.events)
+        self.syncs = None if self.cuda is None else wsync.SyncWatch(log, self.cuda.holds)
         self.initialise()
         resume = run.get("resume_from")
         if isinstance(resume, str):
@@ -192,6 +197,7 @@ class Trainer:
             "threads": torch.get_num_threads(), "ranks": self.ranks.world,
             "target_of": "accuracy" if task.higher_is_better else "loss",
             "layers": self.layers.facts._asdict(),
+            "memory_limit_bytes": wmem.memory_counts(wmem.memory_cgroup()).limit_bytes,
             "total_steps": self.total_steps,
             "total_epochs": -(-self.total_steps // self.steps_per_epoch),
             "steps_per_epoch": self.steps_per_epoch,
@@ -265,6 +271,8 @@ class Trainer:
                 self._pause("checkpoint", wpause.checkpoint)
         if stop and wishes.stop is None:
             wishes.stop = "another rank"
+        if self.ranks.world > 1:
+            self.timer.lap(wtiming.OTHER)  # waiting for the others is not waiting for data
         return stop
 
     def _reached(self) -> bool:
@@ -299,6 +307,8 @@ class Trainer:
 
     def abandon(self) -> None:
         """An exception ends the run: log what is known of the steps before it."""
+        if self.syncs is not None:
+            self.syncs.close()
         try:
             # A device in trouble may never answer, and raise again when it is asked.
             self.take(wait=self.cuda is None)
@@ -317,6 +327,8 @@ class Trainer:
             self._plant(planter, number)
         sampling.begin(number)
         self.layers.begin(number)
+        if self.syncs is not None:
+            self.syncs.begin(number)
         if self.lr_varies:
             self._set_lr(number)
         index = (number - 1) % self.steps_per_epoch
@@ -479,8 +491,10 @@ class Trainer:
         times, marks = self.timer.finish()
         self.sampling.end(times.wall * 1e-9)
         more: dict[str, object] | None = None
+        if self.syncs is not None and (blocked := self.syncs.end(self.step, times.wall * 1e-9)) is not None:
+            more = {"sync_s": blocked}
         if self.step % MEMORY_EVERY == 0:
-            more = dict(self.memory.read())
+            more = {**(more or {}), **self.memory.read()}
         if ahead is not None or self.ranks.waited_s is not None:
             more = more or {}
             more["gpu_ahead"] = None if ahead is None else int(ahead)

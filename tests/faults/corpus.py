@@ -168,6 +168,18 @@ NODE: tuple[Case, ...] = (
     Case("leak", "A", "keeps so many MiB a step, in a memory cgroup", ("host-mem-leak",),
          ("container-mem-near-limit", "psi-memory", "oom-killed"), fault="leak:{size}", room="memory:6000",
          frames=True, steps=10**6, onset=(100, 150), sizes={"mild": 0.4, "clear": 1.2}, seconds=90, repeat=1),
+    Case("straggler", "A", "the last of two ranks gets its batches so many ms later", ("straggler-wait",),
+         ("throughput-regression", "cpu-contended", "cpu-saturated"), {"nproc": 2}, fault="straggler:{size}",
+         frames=True, steps=10**6, onset=(250, 320), sizes={"mild": 20, "clear": 60, "severe": 300},
+         seconds=60, repeat=1, alone=True),
+    Case("straggler-compute", "A", "the last of two ranks computes so many ms more", ("straggler-wait",),
+         ("throughput-regression", "cpu-contended", "cpu-saturated"), {"nproc": 2},
+         fault="straggler-compute:{size}", frames=True, steps=10**6, onset=(250, 320),
+         sizes={"mild": 20, "clear": 60, "severe": 300}, seconds=60, repeat=1, alone=True),
+    Case("cgroup-leak", "A", "keeps so many MiB a step, up to its memory cgroup's limit", ("oom-killed",),
+         ("oom-predicted-host", "host-mem-leak", "worker-crashed", "container-mem-near-limit", "psi-memory"),
+         fault="leak:{size}", room="memory:1200", frames=True, steps=10**6, onset=(100, 150),
+         sizes={"clear": 1.5}, after=8, repeat=1),
     Case("hang", "A", "the step waits for ever", ("training-stalled",), ("worker-sigkilled",),
          fault="hang", frames=True, steps=10**6, onset=(300, 400), seconds=45, repeat=1),
     Case("sigstop", "A", "somebody sends SIGSTOP", ("training-stalled",), (), action="stop", frames=True,
@@ -216,14 +228,19 @@ CONTROLS: tuple[Case, ...] = tuple(
     Case(f"healthy-{name}", "B", "healthy", (), config=config, onset=(0, 0), repeat=1)
     for name, config in _HEALTHY.items()
 ) + (Case("healthy-infer", "B", "healthy", (), NOTES, SERVED, infer="", onset=(0, 0), repeat=2),)
-CASES: tuple[Case, ...] = (*LEARNING, *NODE, *INFERENCE, *CONTROLS)
+RANKED = Case("healthy-ranks", "A", "healthy, two ranks", (), config={"nproc": 2, "max_steps": 1500}, frames=True,
+              onset=(0, 0), repeat=1, alone=True)  # fmt: skip
+"""Its node is recorded as well: ranks are known from there."""
+CASES: tuple[Case, ...] = (*LEARNING, *NODE, *INFERENCE, *CONTROLS, RANKED)
 BY_NAME = {c.name: c for c in CASES}
 
 NOT_HERE: dict[str, str] = {
     "NIC saturation, drops, link down": "rules of the network are tested on counters (tests/engine/rules)",
     "memory pressure, swap": "needs a swap device or a node of its own; tested on counters",
-    "straggler, NVLink, Xid, ECC, throttling": "need GPUs or ranks: tested with a stand-in, simulated",
     "the gradient scale of mixed precision": "needs a GPU: tested with a stand-in, simulated",
+    "NVLink, Xid, ECC, throttling, use and memory of a GPU": "need GPUs: tested with a stand-in, simulated",
+    "memory errors of the host": "need a failing module: tested on a tree of files, simulated",
+    "energy, exposure": "no faults to plant: tested on real runs and counters (tests/engine)",
     "clock": "the machine's clock is shared: tested on a fake adjtimex, simulated",
 }
 """Faults of the plan that this corpus does not plant, and why."""

@@ -120,7 +120,9 @@ def check_node(duration_s: float, config: Config, lang: str) -> Verdict:
     """Watch this node for a while and judge it. Raises CommandError if the engine does not tick."""
     from dctop.engine.live import LiveEngine
 
-    engine = LiveEngine(1.0, thresholds=config.rules, lang=lang, own_rules=config.own_rules)
+    engine = LiveEngine(
+        1.0, thresholds=config.rules, lang=lang, own_rules=config.own_rules, energy=config.energy
+    )
     engine.start()
     try:
         if not engine.wait_ticks(max(2, round(duration_s)), timeout=duration_s + 15.0):
@@ -148,7 +150,7 @@ def check_file(path: Path, config: Config, lang: str) -> Verdict:
     except RecordingError as e:
         raise CommandError(str(e)) from None
     try:
-        rules = RuleEngine(lang=lang, thresholds=config.rules, own=config.own_rules)
+        rules = RuleEngine(lang=lang, thresholds=config.rules, own=config.own_rules, energy=config.energy)
         found: dict[int, Alert] = {}
         last: object = None
         lacking: dict[str, tuple[int, str]] = {}

@@ -107,7 +107,7 @@ def run(args: Namespace) -> int:
     stop = _Stop()
     engine = LiveEngine(
         interval_s=args.interval, thresholds=getattr(config, "rules", None) or {},
-        own_rules=getattr(config, "own_rules", None),
+        own_rules=getattr(config, "own_rules", None), energy=config.energy,
     )  # fmt: skip
     r = config.recording
     engine.configure_recording(r.dir, r.max_size_mb, r.max_age_days, r.durability)

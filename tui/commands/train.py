@@ -95,7 +95,7 @@ def _recording(path: Path) -> Iterator[None]:
     from dctop.engine.live import LiveEngine
 
     config, _ = load(None)
-    engine = LiveEngine(thresholds=config.rules)
+    engine = LiveEngine(thresholds=config.rules, energy=config.energy)
     engine.start()
     engine.wait_ticks(1, 5.0)
     recorder = None

@@ -8,14 +8,18 @@ from dctop.engine.rules.texts import (
     en_anomaly,
     en_compute,
     en_convergence,
+    en_energy,
     en_evals,
     en_gpu,
+    en_gpu_memory,
+    en_gpu_use,
     en_health,
     en_inference,
     en_layers,
     en_learning,
     en_memory,
     en_network,
+    en_ranks,
     en_serving,
     en_storage,
     en_utilisation,
@@ -23,7 +27,10 @@ from dctop.engine.rules.texts import (
 
 FAMILIES = (
     en_memory,
+    en_gpu_memory,
     en_utilisation,
+    en_gpu_use,
+    en_ranks,
     en_compute,
     en_gpu,
     en_convergence,
@@ -35,6 +42,7 @@ FAMILIES = (
     en_serving,
     en_storage,
     en_network,
+    en_energy,
     en_anomaly,
 )
 
@@ -57,6 +65,8 @@ NEEDS: dict[str, str] = {
     "target": "a target to reach (--target)",
     "learning": "a minute of readings to learn what is usual",
     "history": "{arg} of readings",
+    "ranks": "50 steps past warm-up in the log of every rank",
+    "setting": "the setting {arg} of the configuration",
     "fault": "a mended rule: {arg}",
 }
 

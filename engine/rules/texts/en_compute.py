@@ -27,6 +27,18 @@ RULES: dict[str, RuleText] = {
         condition="STATE: steal > {warn_pct} % over {window_s} s; clear below {clear_pct} %.",
         traps="Short peaks: the window is 20 minutes.",
     ),
+    "host-edac": RuleText(
+        title="Memory controller {mc} of this node: {bad} uncorrected errors",
+        why="Data in the host's memory was lost ({module}): what was computed with it cannot be trusted.",
+        variants={"title.fixed": "Memory controller {mc} of this node corrected {fixed} errors", "why.fixed": "Nothing is lost, but a module ({module}) that errs often fails sooner."},
+        evidence={"bad": "Uncorrected", "fixed": "Corrected", "controller": "Controller", "module": "Module", "total": "Uncorrected since boot"},
+        remedies={
+            "replace": R("Drain the node and replace the module", "{module} at {mc}", "no more lost data"),
+            "watch": R("Watch the module; replace it if the count goes on rising", "{fixed} more at {module}", "replaced before it loses data"),
+        },
+        condition="EVENT: uncorrected errors of a memory controller (EDAC) since the reading before: critical; corrected ones: a note.",
+        traps="Counts from before dctop started are history. Most virtual machines have no controller: then it is not known.",
+    ),
     "kernel-hung": RuleText(
         title="Kernel: {kind}",
         why="The kernel said: {line}",

@@ -8,14 +8,18 @@ from dctop.engine.rules.texts import (
     zh_anomaly,
     zh_compute,
     zh_convergence,
+    zh_energy,
     zh_evals,
     zh_gpu,
+    zh_gpu_memory,
+    zh_gpu_use,
     zh_health,
     zh_inference,
     zh_layers,
     zh_learning,
     zh_memory,
     zh_network,
+    zh_ranks,
     zh_serving,
     zh_storage,
     zh_utilisation,
@@ -23,7 +27,10 @@ from dctop.engine.rules.texts import (
 
 FAMILIES = (
     zh_memory,
+    zh_gpu_memory,
     zh_utilisation,
+    zh_gpu_use,
+    zh_ranks,
     zh_compute,
     zh_gpu,
     zh_convergence,
@@ -35,6 +42,7 @@ FAMILIES = (
     zh_serving,
     zh_storage,
     zh_network,
+    zh_energy,
     zh_anomaly,
 )
 
@@ -57,6 +65,8 @@ NEEDS: dict[str, str] = {
     "target": "要达到的目标（--target）",
     "learning": "一分钟的读数以学会何为平常",
     "history": "{arg} 的读数",
+    "ranks": "每个 rank 的日志中预热之后的 50 步",
+    "setting": "配置项 {arg}",
     "fault": "修好的规则：{arg}",
 }
 

@@ -27,6 +27,18 @@ RULES: dict[str, RuleText] = {
         condition="STATE：{window_s} 秒内 steal > {warn_pct} %；低于 {clear_pct} % 解除。",
         traps="短暂的峰值：窗口为 20 分钟。",
     ),
+    "host-edac": RuleText(
+        title="本节点的内存控制器 {mc}：{bad} 个无法纠正的错误",
+        why="主机内存中的数据已丢失（{module}）：用它算出的结果不可信。",
+        variants={"title.fixed": "本节点的内存控制器 {mc} 纠正了 {fixed} 个错误", "why.fixed": "没有丢失数据，但常出错的内存条（{module}）会更早失效。"},
+        evidence={"bad": "未纠正", "fixed": "已纠正", "controller": "控制器", "module": "内存条", "total": "开机以来未纠正"},
+        remedies={
+            "replace": R("腾空该节点并更换内存条", "{mc} 的 {module}", "不再丢失数据"),
+            "watch": R("观察该内存条；计数继续上升就更换", "{module} 又有 {fixed} 个", "在丢失数据之前更换"),
+        },
+        condition="EVENT：内存控制器（EDAC）自上次读数以来有未纠正的错误：严重；已纠正的：提示。",
+        traps="dctop 启动之前的计数是历史。多数虚拟机没有这种控制器：那时未知。",
+    ),
     "kernel-hung": RuleText(
         title="内核：{kind}",
         why="内核说：{line}",

@@ -16,6 +16,7 @@ from dctop.engine.recording.runtake import Taker
 from dctop.engine.recording.store import Item, Store
 from dctop.engine.rules.alert import Alert
 from dctop.engine.rules.engine import RuleEngine
+from tests.engine.rules.gpus import rank
 from tests.engine.rules.scene import GIB, HEALTHY
 from tests.fakes.source import FakeRun, FakeSource, process
 
@@ -96,9 +97,23 @@ class Session:
         self.run.steps(self.r.randrange(0, 20), 1.0, **self.fields)
 
 
-def live_and_again(seed: int, path: Path) -> tuple[list[Facts], list[Facts]]:
+class Ranked(Session):
+    """The run has two processes, of which one is slow for a while, and a checkpoint that others can read."""
+
+    def tick(self, n: int) -> None:
+        super().tick(n)
+        slow = 0.04 if 60 <= n < 200 else 0.0
+        if n % 3 == 0:
+            noise = round(self.r.random() / 1000, 5)
+            ranks = (rank(0, 0.1, 0.02 + slow + noise), rank(1, 0.1, 0.02, data_s=0.001 + slow))
+            saved = ("checkpoint", "/data/step-1.pt", "0644")
+            config = {**self.run.now.config, "ranks": 2}
+            self.run.publish(ranks=ranks, config=config, exposed=(saved,) if n > 150 else ())
+
+
+def live_and_again(seed: int, path: Path, kind: type[Session] = Session) -> tuple[list[Facts], list[Facts]]:
     """The alerts of every tick, live and from the recording."""
-    session = Session(seed)
+    session = kind(seed)
     source, rules = session.source, RuleEngine()
     flattener, picker, taker = Flattener(), ProcessPicker(), Taker()
     store = Store(path, interval_s=1.0, meta={"tick_hz": "100"}, durability="relaxed")
@@ -132,3 +147,11 @@ def test_a_session_judged_again_gives_the_same_alerts_at_the_same_times(seed: in
     for n, (a, b) in enumerate(zip(live, again)):
         assert a == b, n
     assert any(live)
+
+
+def test_ranks_and_what_others_can_read_are_judged_alike(tmp_path: Path) -> None:
+    live, again = live_and_again(7, tmp_path / "a.dctop", Ranked)
+    for n, (a, b) in enumerate(zip(live, again, strict=True)):
+        assert a == b, n
+    told = {fact[1] for tick in live for fact in tick}
+    assert {"straggler-wait", "data-exposure"} <= told

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dctop.engine.metrics.model import Frame
+from dctop.engine.training.ranks import RankState
 from dctop.probes.base import GpuProcess, Value, series
 from tests.engine.rules.scene import GIB, Scene
+from tests.fakes.source import FakeRun
 
 A, B = "GPU-aaaa", "GPU-bbbb"
 WELL: dict[str, Value] = {
@@ -77,3 +79,34 @@ class GpuScene(Scene):
 
 def held(pid: int, gib: float, gpu: str = A) -> GpuProcess:
     return GpuProcess(pid, gpu, "C", int(gib * GIB))
+
+
+ON_GPU: dict[str, Any] = {
+    "gpu_ahead": 0.0, "gpu_s": 0.02, "h2d_gpu_s": 0.0005, "h2d_s": 0.0003, "sync_s": 0.0, "cpu_s": 0.012,
+    "mem_allocated_bytes": 10 * GIB, "mem_reserved_bytes": 30 * GIB, "mem_peak_bytes": 28 * GIB,
+    "mem_retries": 0.0, "mem_inactive_bytes": 0.0,
+}  # fmt: skip
+"""Fields of the steps of a healthy run on a GPU."""
+
+
+def gpu_run(s: GpuScene, ranks: int = 1, **facts: Any) -> FakeRun:
+    """A run past warm-up on the first `ranks` GPUs of the node."""
+    run = s.run()
+    config = {**run.now.config, "ranks": ranks, "device": {"asked": "cuda", "chosen": "cuda:0"}, **facts}
+    run.publish(device="cuda:0", config=config)
+    return run
+
+
+def rank(number: int, step_s: float, backward_s: float, **more: Any) -> RankState:
+    """Of a run with 50 judged steps; the rest of its step is computing unless said otherwise."""
+    given = {
+        "judged": 50,
+        "samples": 32.0,
+        "data_s": 0.001,
+        "h2d_s": 0.0,
+        "other_s": 0.0,
+        "wait_s": 0.0,
+        **more,
+    }
+    given.setdefault("compute_s", step_s - backward_s - given["data_s"] - given["h2d_s"] - given["other_s"])
+    return RankState(number, 400, step_s, None, backward_s, **given)
