@@ -232,12 +232,14 @@ class Redactor:
         known = self._samples.get(name)
         if known is not None and known[0] is sample:
             return known[1]
-        procs = sample.processes
+        procs, gpus = sample.processes, sample.gpu_processes
         made = Sample(
             sample.probe, sample.mono_ns, sample.wall_ns,
             {self.series(k): self._value(k, v) for k, v in sample.values.items()},
             None if procs is None else tuple(map(self._process, procs)),
             tuple(map(self._event, sample.events)), tuple(map(self.text, sample.problems)),
+            # Which process it is says its pid, in the process table; the device is named as in the series.
+            None if gpus is None else [p._replace(gpu=self.text(p.gpu)) for p in gpus],
         )  # fmt: skip
         self._samples[name] = (sample, made)
         return made

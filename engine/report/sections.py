@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 from dctop.engine.recording.facts import RecEvent
 from dctop.engine.recording.reader import Recording
@@ -31,21 +32,25 @@ ROWS = 200
 _KINDS = frozenset(("start", "checkpoint", "nonfinite", "exception", "fault", "stop", "end"))
 
 
-def report(recording: Recording, t0_ns: int | None = None, t1_ns: int | None = None) -> Document:
-    """The whole report. Raises RecordingError where no frame can be read."""
-    return Report(gather(recording, t0_ns, t1_ns)).document()
+def report(
+    recording: Recording, t0_ns: int | None = None, t1_ns: int | None = None, shown_as: Path | None = None
+) -> Document:
+    """The whole report. `shown_as`: the file that its commands name (the recording's own). Raises
+    RecordingError where no frame can be read."""
+    return Report(gather(recording, t0_ns, t1_ns), shown_as).document()
 
 
 class Report:
     """The facts and how they are put."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, shown_as: Path | None = None) -> None:
         self.facts = facts
         self.recording = facts.recording
         self.begin, self.end = self.recording.time_range or (0, 0)
-        self.command = f"dctop replay {shlex.quote(os.path.relpath(self.recording.path))}"
+        self.path = shown_as or self.recording.path
+        self.command = f"dctop replay {shlex.quote(os.path.relpath(self.path))}"
         if self.command.startswith("dctop replay ../.."):
-            self.command = f"dctop replay {shlex.quote(str(self.recording.path))}"
+            self.command = f"dctop replay {shlex.quote(str(self.path))}"
 
     def at(self, wall_ns: int) -> str:
         """The command that shows a moment: the frame after it, for that one knows of it."""
@@ -82,7 +87,7 @@ class Report:
             ["Host", " ".join(v for k in ("host", "kernel", "boot_id") if (v := meta.get(k)) is not None)],
             ["Window", f"{utc(self.facts.t0_ns, True)} to {utc(self.facts.t1_ns, True)} UTC"
                        f" (the host's clock: {meta.get('tz', 'time zone unknown')})"],
-            ["Recording", f"`{self.recording.path.name}`, session {meta.get('uuid', '?')}, made by"
+            ["Recording", f"`{self.path.name}`, session {meta.get('uuid', '?')}, made by"
                           f" {meta.get('app', '?')}"],
             ["Report", f"dctop {version()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"],
         ]  # fmt: skip
