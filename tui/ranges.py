@@ -103,9 +103,9 @@ def redacted(recording: Recording) -> Iterator[tuple[Recording, Redactor]]:
         except RecordingError as e:
             raise CommandError(str(e), 1) from None
         except (OSError, sqlite3.Error) as e:
+            where = tempfile.gettempdir()
             raise CommandError(
-                f"no redacted copy can be made in {tempfile.gettempdir()} ({e}): free some space or set TMPDIR",
-                1,
+                f"no copy can be made in {where} ({e}): free some space or set TMPDIR", 1
             ) from None
         words = sum(e.kind in ("marker", "note") for e in recording.events())
         told = [f"{redactor.text(problem)}: left out" for problem in made.left_out]

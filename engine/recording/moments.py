@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dctop.engine.recording.begun import KIND
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.opening import scan
 from dctop.engine.recording.plain import RUN_HOT, alert_from, load, run_event_from, run_from
@@ -116,6 +117,16 @@ class Moments:
             self.problems.add("listing: a damaged row")
             return []
         return ids if isinstance(ids, list) else []
+
+    def begun(self) -> tuple[int, object] | None:
+        """Frame and body of what the rules knew at the beginning; None: not recorded, or damaged."""
+        n = self._listing.at(KIND, 1 << 62)
+        try:
+            found = None if n is None else self._listing.body(self._db, n, lambda row: (row[1], row[4]))
+        except Damaged:
+            self.problems.add("listing: a damaged row")
+            return None
+        return None if found is None else (int(found[0]), found[1])
 
     def alerts(self, seq: int) -> list[Alert]:
         """As shown at frame `seq`, in that order."""

@@ -50,12 +50,15 @@ class Changes:
     hot: dict[str, Cell] = field(default_factory=dict)
     """Cells of active runs for this frame."""
     pids: frozenset[int] = frozenset()
+    begun: bytes | None = None
+    """What the rules knew before the frames that follow (begun.py)."""
 
     @property
     def empty(self) -> bool:
         """Nothing but cells of the frame."""
         lists = (self.alerts, self.run_states, self.run_items, self.steps, self.turns)
-        return not any(lists) and self.alert_ids is None and self.run_ids is None
+        told = (self.alert_ids, self.run_ids, self.begun)
+        return not any(lists) and all(t is None for t in told)
 
     @property
     def urgent(self) -> bool:

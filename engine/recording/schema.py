@@ -72,7 +72,8 @@ tail        under 60 newest frames, each the difference to the frame `base` (NUL
 chunk       60 frames: num = all values, proc = process tables, roll = float32 min, max, mean of `roll_set`
 step_tail, step_chunk  training steps, columnar (STEP_FIELDS and the frame each came with)
 run_state   all of a run but steps, at each change; run_item: its events and evaluations
-alert_log   an alert at each change; listing: which alerts and runs were shown from which frame on
+alert_log   an alert at each change; listing: which alerts and runs were shown from which frame on, and what
+            the rules knew when recording began in mid-session
 event       what can be jumped to: alert | marker | note | gap | run | kernel | clock | config
 """
 

@@ -71,6 +71,8 @@ class _Run:
     unknown: dict[str, Needs] = field(default_factory=dict)
     settling: bool = False
     """It has ended, and some of its states have yet to clear."""
+    recalled: bool = False
+    """Known from before, and not yet judged since."""
 
 
 class RuleEngine:
@@ -332,9 +334,12 @@ class RuleEngine:
             changed = mark != known.mark
             live = run.status in ACTIVE
             active |= live
-            if changed:
-                known.mark = mark
+            if changed or known.recalled:
+                news = known.window.changed_mono_ns
                 known.window.bind(run)
+                if not changed:
+                    known.window.changed_mono_ns = news
+                known.mark, known.recalled, changed = mark, False, True
             if changed or live or known.settling:
                 self._run_rules(known, run, changed, live)
         if len(self._runs) > len(current):
@@ -347,6 +352,9 @@ class RuleEngine:
             self._restarted(current)
             if len(current) > 1:
                 self._verdicts(current)
+
+    def _take_up_run(self, run_id: str, window: RunWindow, mark: tuple[object, ...]) -> None:
+        self._runs[run_id] = _Run(window, mark, recalled=True)
 
     def _run_rules(self, known: _Run, run: RunState, changed: bool, live: bool) -> None:
         for slot in self._per_run:
