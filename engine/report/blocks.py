@@ -94,3 +94,4 @@ class Document:
     title: str
     subtitle: str
     blocks: Sequence[Block] = field(default_factory=tuple)
+    lang: str = "en"

@@ -17,6 +17,7 @@ from dctop.engine.rules.texts import (
     en_storage,
     en_utilisation,
 )
+from dctop.engine.rules.texts.en_report import REPORT
 
 FAMILIES = (
     en_memory,
@@ -100,4 +101,4 @@ WORDS: dict[str, str] = {
 
 RULES: dict[str, RuleText] = {key: text for family in FAMILIES for key, text in family.RULES.items()}
 
-CATALOGUE = Catalogue(RULES, NEEDS, WORDS)
+CATALOGUE = Catalogue(RULES, NEEDS, WORDS, REPORT)
