@@ -108,7 +108,7 @@ class LiveEngine:
             from dctop.probes.registry import all_probes
 
             probes = all_probes(proc, sys, interval_s)
-        self.interval_s = interval_s
+        self.interval_s, self.lang = interval_s, lang
         self._soon_s = SOON_S if soon and interval_s >= 2 * SOON_S else 0.0
         self.hub = Hub(probes)
         self.now = Present(interval_s)
