@@ -13,6 +13,7 @@ from dctop.engine.recording.begun import KIND
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.opening import scan
 from dctop.engine.recording.plain import RUN_HOT, alert_from, load, run_event_from, run_from
+from dctop.engine.recording.runlines import RunLines
 from dctop.engine.recording.schema import Damaged, SqlValue, checked, unseal
 from dctop.engine.recording.steps import StepColumns, decode_steps
 from dctop.engine.rules.alert import Alert
@@ -95,6 +96,7 @@ class Moments:
         self._listing = _Log("listing", "seq,wall_ns,kind,body", 2)
         self._states = _Log("run_state", "run,seq,wall_ns,body", 0)
         self._items = _Log("run_item", "run,seq,wall_ns,kind,body", 0)
+        self._lines = RunLines(db)
         self._steps: dict[str, _Steps] = {}
         self._past: dict[str, tuple[int, list[Mapping[str, Any]], list[RunEvent]]] = {}
         self.problems: set[str] = set()
@@ -104,6 +106,7 @@ class Moments:
             log.refresh(self._db)
             if log.holes:
                 self.problems.add(f"{log.table}: rows are missing")
+        self._lines.refresh()
         for steps in self._steps.values():
             steps.refresh(self._db)
 
@@ -188,7 +191,9 @@ class Moments:
         return sorted(out, key=lambda r: (r.started_wall_ns, r.id))
 
     def _run(self, run_id: str, seq: int, body: Mapping[str, Any], control: Mapping[str, Cell]) -> RunState:
-        hot = {name: control[key] for name in RUN_HOT if (key := f"@{name}|{run_id}") in control}
+        hot: dict[str, Any] = {
+            name: control[key] for name in RUN_HOT if (key := f"@{name}|{run_id}") in control
+        }
         rows = control.get(f"@rows|{run_id}", body.get("rows", 0))
         steps = self._steps.get(run_id)
         if steps is None:
@@ -197,6 +202,9 @@ class Moments:
         columns = steps.columns(self._db, rows if isinstance(rows, int) else 0)
         if steps.bad:
             self.problems.add(f"steps of run {run_id}: {steps.bad} damaged blocks left out")
+        hot["log_tail"] = self._lines.at(run_id, seq)
+        if self._lines.damaged:
+            self.problems.add("output: a damaged row")
         evals, events = self._past_of(run_id, seq)
         return run_from(body, hot, columns, evals, events)
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.model import Frame
-from dctop.engine.recording import begun
+from dctop.engine.recording import begun, runlines
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.flatten import Flattener
 from dctop.engine.recording.opening import scan
@@ -182,6 +182,7 @@ def _beside(recording: Recording, store: Store, part: _Part, changer: Changer | 
         out.events = _events(recording, target, part, changer)
         listed = _listings(source, target, part, changer)
         _logs(source, target, part, changer, listed)
+        _outputs(source, target, part, changer, listed["runs"])
         t0, t1 = (None, None) if part.whole else (part.t0, part.t1)
         for block in _joined(k for b in step_blocks(source, t0, t1) if (k := _kept(b, part)) is not None):
             _write_steps(target, block)
@@ -299,6 +300,28 @@ def _logs(
             if changer is not None and isinstance(body, str):
                 body = changer.body(table, body)
             _insert(target, table, (n, *row[1:body_at], body))
+
+
+def _outputs(
+    source: sqlite3.Connection,
+    target: sqlite3.Connection,
+    part: _Part,
+    changer: Changer | None,
+    runs: set[object],
+) -> None:
+    """What runs printed: all within the part, and what was last before it."""
+    lines = runlines.RunLines(source)
+    lines.refresh()
+    for run, seqs in lines.every():
+        if not part.whole and run not in runs:
+            continue
+        first = bisect_right(seqs, part.seq0)
+        for seq in seqs[max(0, first - 1) : bisect_right(seqs, part.seq1)]:
+            told = lines.at(run, seq)
+            if changer is not None:
+                told = tuple(map(changer.text, told))
+            if told:
+                runlines.write(target, run, seq, lines.wall_ns(run, seq), told)
 
 
 # -- steps --------------------------------------------------------------------------------------------------

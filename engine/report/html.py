@@ -12,6 +12,7 @@ from dctop.engine.report.blocks import (
     Commands,
     Document,
     Heading,
+    Output,
     Para,
     Table,
 )
@@ -130,6 +131,9 @@ def _block(block: Block, index: int, say: Say) -> str:
             return "<ul>" + "".join(f"<li>{_inline(i)}</li>" for i in items) + "</ul>"
         case Commands(lines):
             return f"<pre>{escape(chr(10).join(lines))}</pre>"
+        case Output(lines):
+            shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
+            return f"<pre>{escape(chr(10).join(shown))}</pre>"
         case Table():
             return _table(block)
         case Chart():

@@ -14,7 +14,7 @@ from dctop.engine.training.runstate import RunState
 
 IDLE_PCT = 5.0
 """A GPU below this is idle."""
-_ENDED_BADLY = frozenset(("failed", "killed", "lost"))
+ENDED_BADLY = frozenset(("failed", "killed", "lost"))
 
 
 def impact(facts: Facts) -> list[Block]:
@@ -114,7 +114,7 @@ def _slowest(run: RunState, t0: int, t1: int) -> float | None:
 
 
 def _lost(run: RunState) -> tuple[int | None, float | None]:
-    if run.status not in _ENDED_BADLY or run.step is None:
+    if run.status not in ENDED_BADLY or run.step is None:
         return None, None
     saved = [
         e.step for e in run.events if e.kind == "checkpoint" and e.step is not None and e.data.get("ok", True)

@@ -11,6 +11,7 @@ from dctop.engine.report.blocks import (
     Commands,
     Document,
     Heading,
+    Output,
     Para,
     Table,
 )
@@ -42,6 +43,10 @@ def _text(text: str) -> str:
     return "".join(out)
 
 
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in line)
+
+
 def _cell(text: str) -> str:
     return _text(text).replace("|", "\\|")
 
@@ -63,6 +68,9 @@ def _block(block: Block, say: Say) -> str:
             return "\n".join(f"- {_text(i)}" for i in items)
         case Commands(lines):
             return "```sh\n" + "\n".join(lines) + "\n```"
+        case Output(lines):
+            shown = (_printable(line).replace("```", "'''") for line in lines)
+            return "```text\n" + "\n".join(shown) + "\n```"
         case Table():
             return _table(block, say)
         case Chart():

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from dctop.engine.recording.facts import RecEvent
 from dctop.engine.recording.reader import Recording
-from dctop.engine.report.blocks import Block, Bullets, Chart, Commands, Document, Heading, Para, Table
+from dctop.engine.report.blocks import Block, Bullets, Chart, Commands, Document, Heading, Output, Para, Table
 from dctop.engine.report.charts import curves_of, limits, node_charts, run_charts
 from dctop.engine.report.factors import unit_of
 from dctop.engine.report.facts import Facts, Incident, S, gather
-from dctop.engine.report.impact import impact
+from dctop.engine.report.impact import ENDED_BADLY, impact
 from dctop.engine.report.quality import quality
 from dctop.engine.report.say import Say
 from dctop.engine.report.units import number, offset, quantity, span, spark, utc
@@ -30,6 +30,8 @@ from dctop.engine.version import version
 
 ROWS = 200
 """Rows of the timeline at most."""
+OUTPUTS = 6
+"""Runs whose last lines are shown, the newest."""
 _KINDS = frozenset(("start", "checkpoint", "nonfinite", "exception", "fault", "stop", "end"))
 
 
@@ -349,7 +351,7 @@ class Report:
         blocks += node_charts(f, f.t0_ns, f.t1_ns)
         if not any(isinstance(b, Chart) for b in blocks):
             blocks.append(Para(self.say("short")))
-        return [*blocks, *_config_diff(f.runs, self.say)]
+        return [*blocks, *_outputs(f), *_config_diff(f.runs, self.say)]
 
     def _incident_evidence(self, incident: Incident) -> list[Block]:
         f, say = self.facts, self.say
@@ -470,6 +472,16 @@ def _grown(incident: Incident, say: Say) -> Table:
 def _shortened(text: str) -> str:
     text = text.replace("`", "'")
     return text if len(text) <= 90 else f"{text[:89]}…"
+
+
+def _outputs(facts: Facts) -> list[Block]:
+    """What runs that did not end well, or that an incident is about, printed last."""
+    about = {i.top.entity for i in facts.incidents}
+    told = [r for r in facts.runs if r.log_tail and (r.status in ENDED_BADLY or r.id in about)]
+    blocks: list[Block] = []
+    for run in told[-OUTPUTS:]:
+        blocks += [Heading(3, facts.say("output", run=run.id)), Output(run.log_tail)]
+    return blocks
 
 
 def _config_diff(runs: Sequence[RunState], say: Say) -> list[Block]:

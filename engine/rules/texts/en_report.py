@@ -140,6 +140,7 @@ REPORT: dict[str, str] = {
     "cost": "Cost: {text}",
     "symptoms": "Symptoms of it:",
     "symptoms.item": "`{rule}` {time} UTC: {title}",
+    "output": "What {run} printed last",
     "same": "The same.",
     "chart.gpu": "GPU utilisation",
     "chart.gpu_memory": "GPU memory",

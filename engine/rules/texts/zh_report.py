@@ -128,6 +128,7 @@ REPORT: dict[str, str] = {
     "cost": "代价：{text}",
     "symptoms": "它的症状：",
     "symptoms.item": "`{rule}` {time} UTC：{title}",
+    "output": "{run} 最后的输出",
     "same": "相同。",
     "chart.gpu": "GPU 利用率",
     "chart.gpu_memory": "GPU 显存",
