@@ -110,7 +110,7 @@ class LiveEngine:
             from dctop.probes.registry import all_probes
 
             probes = all_probes(proc, sys, interval_s)
-        self.interval_s = interval_s
+        self.interval_s, self.lang = interval_s, lang
         self._soon_s = SOON_S if soon and interval_s >= 2 * SOON_S else 0.0
         self.hub = Hub(probes)
         self.now = Present(interval_s)
@@ -118,6 +118,8 @@ class LiveEngine:
         self.next_tick_mono = 0.0
         self.on_tick: list[Callable[[LiveEngine], None]] = []
         self.recorder: Recorder | None = None
+        self._begun: Recorder | None = None
+        """The recording that has been given what was before it."""
         self.recording_dir: Path | None = None
         """Where `start_recording` without a path puts its file; None: the user's state directory."""
         self.recording_options: dict[str, Any] = {}
@@ -218,15 +220,28 @@ class LiveEngine:
         now.current = snap
         if self._make_rules is not None and seq > 1:
             self._guard("rules", self._load_rules)
+        recorder = self.recorder
+        if recorder is not None and recorder is not self._begun:
+            self._guard("recording", lambda: self._begin(recorder))
         if self._rules is not None:
             self._guard("rules", self._judge)
-        recorder = self.recorder
         if recorder is not None:
             recorder.put(frame, now.known_alerts, now.known_runs, snap.values)
         self.tick_seq = seq
         for call in tuple(self.on_tick):
             self._guard("listener", lambda call=call: call(self))  # type: ignore[misc]
         self.problem = "; ".join(self._failed) or None
+
+    def _begin(self, recorder: Recorder) -> None:
+        """A recording begins with this tick, which is not judged yet: give it what was before."""
+        self._begun = recorder
+        before = self._frames.last(LOOK_BACK_TICKS)[:-1]
+        body = None
+        if self._rules is not None:
+            from dctop.engine.recording.begun import body_of
+
+            body = body_of(self._rules, before[-1].seq if before else None)
+        recorder.begin(before, [a for a in self.now.known_alerts if a.open], body)
 
     def _judge(self) -> None:
         assert self._rules is not None

@@ -159,12 +159,13 @@ def _show(
 def _open_source(
     replay: Path | None, at: str | None, interval_s: float, config: Any, lang: str | None
 ) -> Any:
+    from dctop.tui.commands.rules import language
+
+    words = language(lang, _setting(config, "lang"))
     if replay is None:
         from dctop.engine import paths
         from dctop.engine.live import LiveEngine
-        from dctop.tui.commands.rules import language
 
-        words = language(lang, _setting(config, "lang"))
         engine = LiveEngine(
             interval_s=interval_s, thresholds=_setting(config, "rules") or {}, lang=words, soon=True,
             own_rules=_setting(config, "own_rules"), energy=_setting(config, "energy"),
@@ -183,6 +184,7 @@ def _open_source(
     from dctop.engine.recording.replay import ReplaySource
 
     source = ReplaySource(open_recording(replay))
+    source.lang = words
     if at:
         from dctop.tui.dialogs.times import HINT, moment_ns
 

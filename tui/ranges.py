@@ -1,4 +1,5 @@
-"""A range of time and where to write to, as options: alike in `report`, `export`, `plot` and `rec cut`."""
+"""A range of time, names replaced and where to write to, as options: alike in `report`, `export`, `plot` and
+`rec cut`."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from dctop.tui.dialogs.times import HINT, moment_ns
 
 if TYPE_CHECKING:
     from dctop.engine.recording.reader import Recording
+    from dctop.engine.recording.redaction import Redactor
 
 
 class Range(NamedTuple):
@@ -67,6 +69,51 @@ def open_file(path: Path) -> Recording:
         return open_recording(path)
     except RecordingError as e:
         raise CommandError(str(e), 1) from None
+
+
+REDACTED = "redacted.dctop"
+"""How a redacted copy is called: the name of the recording may tell what was replaced in it."""
+
+
+def add_redact(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--redact", action="store_true",
+        help="to share: hosts, users, command lines, paths, addresses, jobs become pseudonyms",
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def redacted(recording: Recording) -> Iterator[tuple[Recording, Redactor]]:
+    """A copy of all of it without names, in the temporary directory and for its owner only; gone afterwards,
+    also after an error, ctrl-c or SIGTERM. Raises CommandError."""
+    import sqlite3
+
+    from dctop.engine.recording.reader import open_recording
+    from dctop.engine.recording.redaction import redactor_of
+    from dctop.engine.recording.rewrite import rewrite
+    from dctop.engine.recording.schema import RecordingError
+    from dctop.tui.terminal import ended_by_signals
+
+    with ended_by_signals(failing=True), contextlib.ExitStack() as kept:
+        try:
+            folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="dctop-redact-")))
+            redactor = redactor_of(recording)
+            made = rewrite(recording, folder / REDACTED, what="redacted", changer=redactor)
+            copy = kept.enter_context(open_recording(made.path))
+        except RecordingError as e:
+            raise CommandError(str(e), 1) from None
+        except (OSError, sqlite3.Error) as e:
+            where = tempfile.gettempdir()
+            raise CommandError(
+                f"no copy can be made in {where} ({e}): free some space or set TMPDIR", 1
+            ) from None
+        words = sum(e.kind in ("marker", "note") for e in recording.events())
+        told = [f"{redactor.text(problem)}: left out" for problem in made.left_out]
+        if words:
+            told.append(f"the words of {words} markers and notes were kept: read them before you share")
+        for line in told:
+            print(f"dctop: {line}", file=sys.stderr)
+        yield copy, redactor
 
 
 @contextlib.contextmanager

@@ -69,12 +69,13 @@ def no_echo(fd: int) -> Iterator[list[Any] | None]:
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the program by way of its `finally` clauses, with status 0, until it has its own
-    handlers for them: a terminal must not be left on the other screen."""
+def ended_by_signals(failing: bool = False) -> Iterator[None]:
+    """SIGTERM and SIGHUP end the program by way of its `finally` clauses, until it has its own handlers for
+    them: a terminal must not be left on the other screen, nor a temporary file behind. With status 0; where
+    `failing`, as something that was not done, with the shell's 128 + number."""
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number if failing else 0)
 
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = {n: signal.signal(n, end) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}

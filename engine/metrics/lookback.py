@@ -73,11 +73,13 @@ class LookBack:
 
     def last(self, n: int) -> list[Frame]:
         """The newest `n` frames or fewer, oldest first. Samples that were one object are one again."""
+        known = self._known
         packed, fresh = self._state
         n = min(n, self._most)
         if n <= len(fresh):
             return list(fresh[-n:]) if n > 0 else []
-        made: dict[int, Sample] = {}
+        # A sample of the newest packed frame may be in later ones, which hold the object itself.
+        made: dict[int, Sample] = {id(p): sample for sample, p in known.values()}
         return [*(_unpack(p, made) for p in packed[-(n - len(fresh)) :]), *fresh]
 
     def _pack(self, frame: Frame) -> _Packed:

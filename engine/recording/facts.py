@@ -95,6 +95,7 @@ def content_bytes(db: sqlite3.Connection) -> dict[str, int]:
         "newest frames": "SELECT sum(length(data)) FROM tail",
         "steps": "SELECT (SELECT coalesce(sum(length(data)+length(thin)),0) FROM step_chunk)"
         "+(SELECT coalesce(sum(length(data)),0) FROM step_tail)",
+        "output": "SELECT sum(length(data)) FROM output",
         "alerts": "SELECT sum(length(body)) FROM alert_log",
         "events": "SELECT sum(length(title)+coalesce(length(body),0)) FROM event",
     }

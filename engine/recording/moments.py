@@ -9,9 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dctop.engine.recording.begun import KIND
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.opening import scan
 from dctop.engine.recording.plain import RUN_HOT, alert_from, load, run_event_from, run_from
+from dctop.engine.recording.runlines import RunLines
 from dctop.engine.recording.schema import Damaged, SqlValue, checked, unseal
 from dctop.engine.recording.steps import StepColumns, decode_steps
 from dctop.engine.rules.alert import Alert
@@ -95,6 +97,7 @@ class Moments:
         self._listing = _Log("listing", "seq,wall_ns,kind,body", 2)
         self._states = _Log("run_state", "run,seq,wall_ns,body", 0)
         self._items = _Log("run_item", "run,seq,wall_ns,kind,body", 0)
+        self._lines = RunLines(db)
         self._steps: dict[str, _Steps] = {}
         self._past: dict[str, tuple[int, list[Mapping[str, Any]], list[RunEvent]]] = {}
         self.problems: set[str] = set()
@@ -104,6 +107,7 @@ class Moments:
             log.refresh(self._db)
             if log.holes:
                 self.problems.add(f"{log.table}: rows are missing")
+        self._lines.refresh()
         for steps in self._steps.values():
             steps.refresh(self._db)
 
@@ -117,6 +121,16 @@ class Moments:
             self.problems.add("listing: a damaged row")
             return []
         return ids if isinstance(ids, list) else []
+
+    def begun(self) -> tuple[int, object] | None:
+        """Frame and body of what the rules knew at the beginning; None: not recorded, or damaged."""
+        n = self._listing.at(KIND, 1 << 62)
+        try:
+            found = None if n is None else self._listing.body(self._db, n, lambda row: (row[1], row[4]))
+        except Damaged:
+            self.problems.add("listing: a damaged row")
+            return None
+        return None if found is None else (int(found[0]), found[1])
 
     def alerts(self, seq: int) -> list[Alert]:
         """As shown at frame `seq`, in that order."""
@@ -189,6 +203,9 @@ class Moments:
         columns = steps.columns(self._db, rows if isinstance(rows, int) else 0)
         if steps.bad:
             self.problems.add(f"steps of run {run_id}: {steps.bad} damaged blocks left out")
+        hot["log_tail"] = self._lines.at(run_id, seq)
+        if self._lines.damaged:
+            self.problems.add("output: a damaged row")
         evals, events = self._past_of(run_id, seq)
         ranks = control.get(f"@ranks|{run_id}")
         if isinstance(ranks, str):

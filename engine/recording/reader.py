@@ -10,11 +10,12 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.history import History
 from dctop.engine.metrics.model import Frame, Snapshot
+from dctop.engine.recording.begun import unpack
 from dctop.engine.recording.blocks import (
     Block,
     ChunkInfo,
@@ -552,6 +553,17 @@ class Recording:
                 self._problem("event: damaged rows left out")
             self._events = sorted(found, key=lambda e: (e.t0, e.id))
         return [e for e in self._events if kind is None or e.kind == kind]
+
+    def begun(self) -> dict[str, Any] | None:
+        """What the rules knew when it began (`rules.carried`); None: not recorded, or its frames are gone."""
+        found, span = self._moments.begun(), self.seq_range
+        if found is None or span is None or found[0] < span[0]:
+            return None
+        try:
+            return unpack(found[1])
+        except Damaged:
+            self._problem("listing: what the rules knew at the beginning is damaged")
+            return None
 
     def alerts_at_seq(self, seq: int) -> list[Alert]:
         return self._moments.alerts(seq)

@@ -115,6 +115,8 @@ class Recorder:
         self._copies: list[_Copy] = []
         self._stop_reason: str | None = None
         self._urgent = False
+        self._begun: bytes | None = None
+        """Of a recording without frames before its first one: goes with that."""
         self._opened = threading.Event()
         self._thread: threading.Thread | None = None
         # Written by the recorder's thread, read by anybody.
@@ -138,6 +140,24 @@ class Recorder:
         self._opened.wait(timeout)
         return self._state in ("recording", "disk-full")
 
+    def begin(self, frames: Sequence[Frame], alerts: Sequence[Alert], begun: bytes | None) -> None:
+        """Before the first `put`: what was before it. `frames`: context, with the `alerts` open in them;
+        `begun`: what the rules know now. Not lost, however many there are."""
+        if self._state in ("failed", "stopped"):
+            return
+        raws = []
+        for frame in frames:
+            known = [a for a in alerts if a.opened_wall_ns <= frame.wall_ns]
+            changes = self._taker.take(known, (), frame.wall_ns)
+            raws.append(_Raw(frame, frame.seq, frame.wall_ns, changes, None, []))
+        if raws:
+            raws[-1].changes.begun = begun
+        elif begun is not None:
+            self._begun = begun
+        with self._wake:
+            self._queue.extend(raws)
+            self._wake.notify()
+
     def put(
         self,
         frame: Frame,
@@ -157,6 +177,7 @@ class Recorder:
         except Exception:
             log.exception("alerts and runs of a tick could not be recorded")
             changes = Changes()
+        changes.begun, self._begun = self._begun, None
         with self._wake:
             self._queue.append(_Raw(frame, frame.seq, frame.wall_ns, changes, values, []))
             self._framed += 1

@@ -47,6 +47,11 @@ systemd-timesync messagebus sshd syslog polkitd chrony _chrony postgres mysql re
 munge slurm
 """
 COMMON_USERS = frozenset(_USERS.split())
+_KINDS = frozenset(
+    ("arg", "command", "container", "dir", "file", "host", "id", "ip", "job", "mac", "mail", "program", "uid",
+     "url", "user", "uuid")
+)  # fmt: skip
+"""What pseudonyms are made of: a user called `user` is not looked for in `user-1`."""
 _PATH = re.compile(r"(?<![\w.:/-])(?:~|\.{1,2})?/(?:[\w.@+~%:=-]+/)*[\w.@+~%=-]*")
 _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 _GROUPS = r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6}"
@@ -75,8 +80,8 @@ class Redactor:
         self._words: dict[str, str] = {}
         """Names found inside texts."""
         self._short: dict[str, str] = {}
-        """Of one or two letters: they would be found in ordinary words and units, so only where they stand
-        alone."""
+        """Of one or two letters, or the word of a pseudonym: they would be found in ordinary words and units,
+        so only where they stand alone."""
         self._pattern: re.Pattern[str] | None = None
         self._texts: dict[str, str] = {}
         self._samples: dict[str, tuple[Sample, Sample]] = {}
@@ -93,7 +98,7 @@ class Redactor:
         return known
 
     def _learn(self, kind: str, name: str | None) -> None:
-        if name and (len(name) <= 2 or name.isdigit()):
+        if name and (len(name) <= 2 or name.isdigit() or name in _KINDS):
             self._short[name] = self._alias(kind, name)
         elif name and name not in self._words:
             self._words[name] = self._alias(kind, name)
@@ -232,12 +237,14 @@ class Redactor:
         known = self._samples.get(name)
         if known is not None and known[0] is sample:
             return known[1]
-        procs = sample.processes
+        procs, gpus = sample.processes, sample.gpu_processes
         made = Sample(
             sample.probe, sample.mono_ns, sample.wall_ns,
             {self.series(k): self._value(k, v) for k, v in sample.values.items()},
             None if procs is None else tuple(map(self._process, procs)),
             tuple(map(self._event, sample.events)), tuple(map(self.text, sample.problems)),
+            # Which process it is says its pid, in the process table; the device is named as in the series.
+            None if gpus is None else [p._replace(gpu=self.text(p.gpu)) for p in gpus],
         )  # fmt: skip
         self._samples[name] = (sample, made)
         return made

@@ -107,6 +107,8 @@ class ReplaySource:
     """
 
     mode: Literal["live", "replay"] = "replay"
+    lang = "en"
+    """Of what is said about a moment; alerts speak the language they were recorded in."""
 
     def __init__(self, recording: Recording | Path | str, history: int = 3600) -> None:
         if not isinstance(recording, Recording):

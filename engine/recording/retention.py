@@ -6,6 +6,8 @@ import os
 import sqlite3
 from dataclasses import dataclass
 
+from dctop.engine.recording.runlines import forget
+
 MIN_FREE_BYTES = 512 << 20
 MIN_FREE_SHARE = 0.02
 KEEP_CHUNKS = 10
@@ -108,9 +110,10 @@ def _drop_oldest(db: sqlite3.Connection, n: int) -> int:
 
 
 def _drop(db: sqlite3.Connection, seq0: int) -> None:
-    (t1,) = db.execute("SELECT t1 FROM chunk WHERE seq0=?", (seq0,)).fetchone()
+    t1, seq1 = db.execute("SELECT t1,seq1 FROM chunk WHERE seq0=?", (seq0,)).fetchone()
     db.execute("DELETE FROM chunk WHERE seq0=?", (seq0,))
     db.execute("DELETE FROM step_chunk WHERE t1<=? AND t1>0", (t1,))
+    forget(db, seq1 + 1)
 
 
 def _drop_events(db: sqlite3.Connection) -> int:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.model import Frame
+from dctop.engine.recording import begun, runlines
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.flatten import Flattener
 from dctop.engine.recording.opening import scan
@@ -179,8 +180,9 @@ def _beside(recording: Recording, store: Store, part: _Part, changer: Changer | 
     target.execute("BEGIN IMMEDIATE")
     try:
         out.events = _events(recording, target, part, changer)
-        listed = _listings(source, target, part)
+        listed = _listings(source, target, part, changer)
         _logs(source, target, part, changer, listed)
+        _outputs(source, target, part, changer, listed["runs"])
         t0, t1 = (None, None) if part.whole else (part.t0, part.t1)
         for block in _joined(k for b in step_blocks(source, t0, t1) if (k := _kept(b, part)) is not None):
             _write_steps(target, block)
@@ -247,11 +249,25 @@ def _in_force(rows: list[Row], key_at: int, seq_at: int, part: _Part) -> list[Ro
     return sorted(before.values(), key=lambda r: r[0]) + within  # type: ignore[arg-type, return-value]
 
 
-def _listings(source: sqlite3.Connection, target: sqlite3.Connection, part: _Part) -> dict[str, set[object]]:
+def _names(changer: Changer) -> Callable[[str], str]:
+    return lambda text: changer.series(text) if "{" in text else changer.text(text)
+
+
+def _listings(
+    source: sqlite3.Connection, target: sqlite3.Connection, part: _Part, changer: Changer | None
+) -> dict[str, set[object]]:
     """Which alerts and runs are shown in the part."""
     listed: dict[str, set[object]] = {"alerts": set(), "runs": set()}
-    rows = _in_force(list(_rows(source, "listing", "seq,wall_ns,kind,body")), 3, 1, part)
+    found = list(_rows(source, "listing", "seq,wall_ns,kind,body"))
+    rows = _in_force([row for row in found if row[3] != begun.KIND], 3, 1, part)
+    # What the rules knew at the beginning holds for a part only if that is in it.
+    rows += [row for row in found if row[3] == begun.KIND and part.seq0 <= int(row[1] or 0) <= part.seq1]
     for n, row in enumerate(rows, 1):
+        if row[3] == begun.KIND:
+            if changer is not None:
+                row = (*row[:4], begun.changed(row[4], _names(changer)))
+            _insert(target, "listing", (n, *row[1:]))
+            continue
         try:
             listed.setdefault(str(row[3]), set()).update(load(row[4]))
         except (Damaged, TypeError):
@@ -284,6 +300,28 @@ def _logs(
             if changer is not None and isinstance(body, str):
                 body = changer.body(table, body)
             _insert(target, table, (n, *row[1:body_at], body))
+
+
+def _outputs(
+    source: sqlite3.Connection,
+    target: sqlite3.Connection,
+    part: _Part,
+    changer: Changer | None,
+    runs: set[object],
+) -> None:
+    """What runs printed: all within the part, and what was last before it."""
+    lines = runlines.RunLines(source)
+    lines.refresh()
+    for run, seqs in lines.every():
+        if not part.whole and run not in runs:
+            continue
+        first = bisect_right(seqs, part.seq0)
+        for seq in seqs[max(0, first - 1) : bisect_right(seqs, part.seq1)]:
+            told = lines.at(run, seq)
+            if changer is not None:
+                told = tuple(map(changer.text, told))
+            if told:
+                runlines.write(target, run, seq, lines.wall_ns(run, seq), told)
 
 
 # -- steps --------------------------------------------------------------------------------------------------

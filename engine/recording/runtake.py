@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.plain import ACTIVE, RUN_HOT, dump, run_cold, run_event_text, run_text
+from dctop.engine.recording.runlines import EVERY_NS, newest
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.ranks import RankState, text_of
 from dctop.engine.training.runstate import STEP_FIELDS, RunState
@@ -51,12 +52,17 @@ class Changes:
     hot: dict[str, Cell] = field(default_factory=dict)
     """Cells of active runs for this frame."""
     pids: frozenset[int] = frozenset()
+    logs: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    """(run, the last lines it printed)"""
+    begun: bytes | None = None
+    """What the rules knew before the frames that follow (begun.py)."""
 
     @property
     def empty(self) -> bool:
         """Nothing but cells of the frame."""
-        lists = (self.alerts, self.run_states, self.run_items, self.steps, self.turns)
-        return not any(lists) and self.alert_ids is None and self.run_ids is None
+        lists = (self.alerts, self.run_states, self.run_items, self.steps, self.turns, self.logs)
+        told = (self.alert_ids, self.run_ids, self.begun)
+        return not any(lists) and all(t is None for t in told)
 
     @property
     def urgent(self) -> bool:
@@ -78,6 +84,9 @@ class _Known:
     keys: tuple[str, ...] = ()
     ranks: tuple[RankState, ...] = ()
     ranks_text: str = ""
+    tail: tuple[str, ...] = ()
+    """What it had printed last, as it was written, and when."""
+    tail_ns: int | None = None
 
 
 class Taker:
@@ -95,7 +104,7 @@ class Taker:
         if alerts or self._alert_ids:
             self._take_alerts(alerts, wall_ns, out)
         if runs or self._run_ids:
-            pids = [self._take_run(run, out) for run in runs]
+            pids = [self._take_run(run, wall_ns, out) for run in runs]
             out.pids = frozenset(pid for pid in pids if pid is not None)
             for run in runs:
                 if run.ranks and run.status in ACTIVE:
@@ -129,7 +138,7 @@ class Taker:
             for gone in self._alerts.keys() - set(ids):
                 del self._alerts[gone]
 
-    def _take_run(self, run: RunState, out: Changes) -> int | None:
+    def _take_run(self, run: RunState, wall_ns: int, out: Changes) -> int | None:
         """The pid of an active run."""
         active = run.status in ACTIVE
         known = self._runs.get(run.id)
@@ -138,6 +147,7 @@ class Taker:
         elif known.seq == run.seq and known.status == run.status:
             if active:
                 self._hot(run, known, out)
+                _take_log(run, known, wall_ns, True, out)
             return run.pid if active else None
         first = known.seq == -1 and not known.status
         self._take_steps(run, known, OLD_RUN_STEPS if first and not active else None, out)
@@ -147,6 +157,7 @@ class Taker:
             wall = ev.get("wall_ns")
             out.run_items.append((run.id, wall if isinstance(wall, int) else 0, "eval", dump(ev)))
         known.events, known.evals = len(run.events), len(run.evals)
+        _take_log(run, known, wall_ns, active and run.status == known.status, out)
         cold = run_cold(run)
         if cold != known.cold or (not active and known.seq != run.seq):
             out.run_states.append((run.id, run_text(run, known.rows, active)))
@@ -192,6 +203,16 @@ class Taker:
         known.rows += len(columns[0])
         known.step = steps[n - 1]
         known.wall = walls[n - 1] if walls is not None and len(walls) == n else float("nan")
+
+
+def _take_log(run: RunState, known: _Known, wall_ns: int, can_wait: bool, out: Changes) -> None:
+    tail = newest(run.log_tail)
+    if tail == known.tail:
+        return
+    if can_wait and known.tail_ns is not None and 0 <= wall_ns - known.tail_ns < EVERY_NS:
+        return
+    known.tail, known.tail_ns = tail, wall_ns
+    out.logs.append((run.id, tail))
 
 
 def _first_new(steps: Sequence[float], walls: Sequence[float] | None, known: _Known) -> int:

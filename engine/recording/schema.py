@@ -16,7 +16,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x64637470
 """'dctp'"""
 MAJOR: Final = 1
-MINOR: Final = 0
+MINOR: Final = 1
 USER_VERSION: Final = MAJOR * 1000 + MINOR
 """major*1000+minor. Minor: additive, an older reader ignores what it does not know. Major: it refuses."""
 CHUNK_FRAMES: Final = 60
@@ -57,6 +57,7 @@ CREATE TABLE run_item(n INTEGER PRIMARY KEY, run TEXT, seq INTEGER, wall_ns INTE
 CREATE TABLE alert_log(n INTEGER PRIMARY KEY, alert INTEGER, seq INTEGER, wall_ns INTEGER, body TEXT,
   crc INTEGER);
 CREATE TABLE listing(n INTEGER PRIMARY KEY, seq INTEGER, wall_ns INTEGER, kind TEXT, body TEXT, crc INTEGER);
+CREATE TABLE output(run TEXT, seq INTEGER, wall_ns INTEGER, data BLOB, PRIMARY KEY(run, seq)) WITHOUT ROWID;
 CREATE TABLE event(id INTEGER PRIMARY KEY, t0 INTEGER, t1 INTEGER, seq INTEGER, kind TEXT, sev TEXT,
   rule TEXT, entity TEXT, series TEXT, title TEXT, body TEXT, crc INTEGER);
 CREATE INDEX event_t ON event(t0);
@@ -72,7 +73,9 @@ tail        under 60 newest frames, each the difference to the frame `base` (NUL
 chunk       60 frames: num = all values, proc = process tables, roll = float32 min, max, mean of `roll_set`
 step_tail, step_chunk  training steps, columnar (STEP_FIELDS and the frame each came with)
 run_state   all of a run but steps, at each change; run_item: its events and evaluations
-alert_log   an alert at each change; listing: which alerts and runs were shown from which frame on
+alert_log   an alert at each change; listing: which alerts and runs were shown from which frame on, and what
+            the rules knew when recording began in mid-session
+output      the last lines a run printed, when they had changed; since format 1.1
 event       what can be jumped to: alert | marker | note | gap | run | kernel | clock | config
 """
 

@@ -19,7 +19,8 @@ from itertools import chain
 from pathlib import Path
 
 from dctop.engine.metrics.derived import CATALOGUE
-from dctop.engine.recording import registry, schema
+from dctop.engine.recording import registry, runlines, schema
+from dctop.engine.recording.begun import KIND
 from dctop.engine.recording.codec import ABSENT, Cell, encode_table
 from dctop.engine.recording.flatten import CONTROL, DERIVED, Cells, FlatFrame, clean, mark_new
 from dctop.engine.recording.masking import mask_text, mask_tree
@@ -304,6 +305,10 @@ class Store:
             self._insert_event(item.wall_ns, None, item.seq, "run", None, status, run, None, title, None)
         if changes.run_ids is not None:
             self._log("listing", (item.seq, item.wall_ns, "runs", dump(changes.run_ids)))
+        for run, lines in changes.logs:
+            runlines.write(self.db, run, item.seq, item.wall_ns, lines)
+        if changes.begun is not None:
+            self._log("listing", (item.seq, item.wall_ns, KIND, changes.begun))
 
     def _log(self, table: str, row: tuple[SqlValue, ...]) -> None:
         """Append to a log table. The CRC covers the row's number, so a missing row shows."""

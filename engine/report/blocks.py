@@ -86,7 +86,14 @@ class Chart:
     """The moment it is about (wall ns)."""
 
 
-Block = Heading | Para | Bullets | Table | Commands | Chart
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Lines as a program printed them."""
+
+    lines: Sequence[str]
+
+
+Block = Heading | Para | Bullets | Table | Commands | Output | Chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +101,4 @@ class Document:
     title: str
     subtitle: str
     blocks: Sequence[Block] = field(default_factory=tuple)
+    lang: str = "en"

@@ -24,23 +24,26 @@ DECODED = 3600
 CURVES = 5
 _PERCENT = re.compile(r"[<>]=?\s*([\d.]+)\s*%")
 _NODE: tuple[tuple[str, str, float | None, tuple[str, ...]], ...] = (
-    ("GPU utilisation", "%", 100.0, ("gpu.util_pct",)),
-    ("GPU memory", "%", 100.0, ("gpu.mem_used_pct",)),
-    ("CPU", "%", 100.0, ("cpu.util_pct", "cpu.iowait_pct", "cpu.steal_pct")),
-    ("Memory", "%", 100.0, ("memory.used_pct", "container.memory_used_pct", "memory.swap_used_pct")),
-    ("Pressure: tasks waiting", "%", None, ("pressure.cpu.some_pct", "pressure.memory.some_pct",
-                                            "pressure.io.some_pct")),
-    ("Disk", "bytes/s", None, ("disk.read_bytes_per_s", "disk.write_bytes_per_s")),
-    ("Network", "bytes/s", None, ("net.rx_bytes_per_s", "net.tx_bytes_per_s")),
+    ("gpu", "%", 100.0, ("gpu.util_pct",)),
+    ("gpu_memory", "%", 100.0, ("gpu.mem_used_pct",)),
+    ("cpu", "%", 100.0, ("cpu.util_pct", "cpu.iowait_pct", "cpu.steal_pct")),
+    ("memory", "%", 100.0, ("memory.used_pct", "container.memory_used_pct", "memory.swap_used_pct")),
+    ("pressure", "%", None, ("pressure.cpu.some_pct", "pressure.memory.some_pct", "pressure.io.some_pct")),
+    ("disk", "bytes/s", None, ("disk.read_bytes_per_s", "disk.write_bytes_per_s")),
+    ("network", "bytes/s", None, ("net.rx_bytes_per_s", "net.tx_bytes_per_s")),
 )  # fmt: skip
-"""Title, unit, least top of the axis, metrics. Of labelled ones the largest CURVES are drawn."""
-_TRAIN = (("Loss", "", "loss"), ("Step time", "s", "step_s"), ("Gradient norm", "", "grad_norm"))
+"""Its title among the texts, unit, least top of the axis, metrics. Of labelled ones the largest CURVES are
+drawn."""
+_TRAIN = (("loss", ""), ("step_s", "s"), ("grad_norm", ""))
 
 
 def node_charts(facts: Facts, t0: int, t1: int, extra: Sequence[str] = ()) -> list[Chart]:
     """The node from `t0` to `t1`; `extra`: further series, one chart each."""
     keys = series_keys(facts.recording)
-    plan = [(title, unit, top, _series_of(keys, metrics)) for title, unit, top, metrics in _NODE]
+    plan = [
+        (facts.say(f"chart.{title}"), unit, top, _series_of(keys, metrics))
+        for title, unit, top, metrics in _NODE
+    ]
     drawn = {k for *_, found in plan for k in found}
     plan += [(k, unit_of(k), None, [k]) for k in extra if k not in drawn and k in keys]
     curves = curves_of(facts.recording, [k for *_, found in plan for k in found], t0, t1)
@@ -121,7 +124,7 @@ def _decoded(recording: Recording, keys: Sequence[str], t0: int, t1: int) -> dic
 
 def run_charts(facts: Facts, runs: Sequence[RunState], t0: int, t1: int) -> list[Chart]:
     out = []
-    for title, unit, name in _TRAIN:
+    for name, unit in _TRAIN:
         lines = []
         for run in runs:
             points = step_points(run, name, t0, t1)
@@ -129,7 +132,7 @@ def run_charts(facts: Facts, runs: Sequence[RunState], t0: int, t1: int) -> list
                 lines.append(Curve(run.id, points))
         if lines:
             chosen = lines[-CURVES:]
-            out.append(Chart(f"{title} of training", unit, t0, t1, chosen, bands(facts), marks(facts)))
+            out.append(Chart(facts.say(f"chart.{name}"), unit, t0, t1, chosen, bands(facts), marks(facts)))
     return out
 
 
@@ -181,7 +184,8 @@ def bands(facts: Facts) -> list[Band]:
             else:
                 out.append(Band(a.opened_wall_ns, facts.end_of(a), severity, text))
     return out + [
-        Band(g.t0, g.t1, "gap", f"not recorded for {span((g.t1 - g.t0) / S)}: {g.reason}") for g in facts.gaps
+        Band(g.t0, g.t1, "gap", facts.say("chart.gap", span=span((g.t1 - g.t0) / S), reason=g.reason))
+        for g in facts.gaps
     ]
 
 

@@ -17,6 +17,7 @@ from dctop.engine.recording.facts import Gap, RecEvent
 from dctop.engine.recording.reader import Recording
 from dctop.engine.recording.schema import RecordingError
 from dctop.engine.report.factors import LEAST, Column, Factor, rank
+from dctop.engine.report.say import Say
 from dctop.engine.rules.alert import RANK, Alert
 from dctop.engine.training.runstate import RunEvent, RunState
 from dctop.probes.base import Process, series
@@ -94,14 +95,17 @@ class Facts:
     events: list[RecEvent]
     gaps: list[Gap]
     runs: list[RunState]
+    say: Say
     detailed: list[Incident] = field(default_factory=list)
 
     def end_of(self, a: Alert) -> int:
         return self.t1_ns if a.closed_wall_ns is None else a.closed_wall_ns
 
 
-def gather(recording: Recording, t0_ns: int | None = None, t1_ns: int | None = None) -> Facts:
-    """Raises RecordingError where no frame can be read."""
+def gather(
+    recording: Recording, t0_ns: int | None = None, t1_ns: int | None = None, lang: str = "en"
+) -> Facts:
+    """`lang`: of what the report says of its own. Raises RecordingError where no frame can be read."""
     span = recording.wall_range
     if span is None:
         raise RecordingError(f"{recording.path}: no frame in it: there is nothing to report")
@@ -118,7 +122,7 @@ def gather(recording: Recording, t0_ns: int | None = None, t1_ns: int | None = N
     runs = [
         r for r in recording.every_run() if r.started_wall_ns <= last and (r.ended_wall_ns or last) >= first
     ]
-    facts = Facts(recording, first, last, alerts, history, _incidents(alerts), events, gaps, runs)
+    facts = Facts(recording, first, last, alerts, history, _incidents(alerts), events, gaps, runs, Say(lang))
     facts.detailed = facts.incidents[:DETAILED]
     for incident in facts.detailed:
         _look_into(facts, incident)
@@ -166,15 +170,15 @@ def _look_into(facts: Facts, incident: Incident) -> None:
     try:
         frames, columns, snaps = _before(facts, t0, incident.t0_ns)
     except RecordingError:
-        incident.factors_note = "nothing was recorded in the ten minutes before it"
+        incident.factors_note = facts.say("factors.nothing")
         _first_sign(facts, incident)
         return
     own = frozenset(e.series for a in incident.alerts for e in a.evidence if e.series is not None)
     incident.factors = rank(columns, incident.t0_ns, own)
     if frames < LEAST:
-        incident.factors_note = f"only {frames} frames were recorded before it: too few to compare"
+        incident.factors_note = facts.say("factors.few", n=frames)
     elif not incident.factors:
-        incident.factors_note = "no series left its level before the alert opened"
+        incident.factors_note = facts.say("factors.level")
     incident.grown = _grown(snaps)
     _first_sign(facts, incident)
 
@@ -251,15 +255,15 @@ def _first_sign(facts: Facts, incident: Incident) -> None:
     record."""
     t1 = incident.t0_ns
     found: list[tuple[int, str]] = [
-        (f.onset_ns, f"{f.key} left its level") for f in incident.factors if f.own
+        (f.onset_ns, facts.say("sign.level", key=f.key)) for f in incident.factors if f.own
     ]
     found += [
-        (e.wall_ns, f"run log: {e.text}")
+        (e.wall_ns, facts.say("sign.run", text=e.text))
         for e in run_events(facts, incident.top.entity)
         if e.kind in _SIGNS and t1 - PRE_S * S <= e.wall_ns <= t1
     ]
     found += [
-        (e.t0, f"kernel: {e.title}")
+        (e.t0, facts.say("sign.kernel", text=e.title))
         for e in facts.recording.events("kernel")
         if t1 - 5 * S <= e.t0 <= t1 and incident.top.problem in ("oom", "compute", "storage")
     ]

@@ -12,9 +12,11 @@ from dctop.engine.report.blocks import (
     Commands,
     Document,
     Heading,
+    Output,
     Para,
     Table,
 )
+from dctop.engine.report.say import Say
 from dctop.engine.report.svg import draw, numbers
 from dctop.engine.report.units import quantity
 
@@ -81,14 +83,14 @@ def render(document: Document) -> str:
     heads = [b.text for b in document.blocks if isinstance(b, Heading) and b.level == 2]
     nav = " ".join(f'<a href="#{_slug(h)}">{escape(h)}</a>' for h in heads)
     body = []
-    charts = 0
+    charts, say = 0, Say(document.lang)
     for block in document.blocks:
         charts += isinstance(block, Chart)
-        body.append(_block(block, charts))
+        body.append(_block(block, charts, say))
     csp = "default-src 'none'; style-src 'unsafe-inline'"
     return "\n".join((
         "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
+        f'<html lang="{"zh-CN" if document.lang == "zh" else "en"}"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{csp}">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
@@ -105,7 +107,7 @@ def render(document: Document) -> str:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return re.sub(r"\W+", "-", text.lower()).strip("-")
 
 
 def _inline(text: str) -> str:
@@ -117,7 +119,7 @@ def _code(m: re.Match[str]) -> str:
     return f'<code class="{name}">{m[1]}</code>' if name else f"<code>{m[1]}</code>"
 
 
-def _block(block: Block, index: int) -> str:
+def _block(block: Block, index: int, say: Say) -> str:
     match block:
         case Heading(level, text):
             anchor = f' id="{_slug(text)}"' if level == 2 else ""
@@ -129,10 +131,13 @@ def _block(block: Block, index: int) -> str:
             return "<ul>" + "".join(f"<li>{_inline(i)}</li>" for i in items) + "</ul>"
         case Commands(lines):
             return f"<pre>{escape(chr(10).join(lines))}</pre>"
+        case Output(lines):
+            shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
+            return f"<pre>{escape(chr(10).join(shown))}</pre>"
         case Table():
             return _table(block)
         case Chart():
-            return _figure(block, index)
+            return _figure(block, index, say)
 
 
 def _table(t: Table) -> str:
@@ -157,14 +162,14 @@ def _right(t: Table, i: int) -> str:
     return ' class="n"' if i in t.numbers else ""
 
 
-def _figure(chart: Chart, index: int) -> str:
+def _figure(chart: Chart, index: int, say: Say) -> str:
     legend = []
     for n, curve in enumerate(chart.curves):
         stats = numbers(curve)
         shown = ""
         if stats is not None:
             low, _, high = (quantity(v, chart.unit) for v in stats)
-            shown = f" {low} to {high}"
+            shown = " " + say("chart.range", low=low, high=high)
         legend.append(f'<span><i class="c{n}"></i>{escape(curve.name)}{escape(shown)}</span>')
     caption = f"<figcaption><b>{_inline(chart.title)}</b>{''.join(legend)}</figcaption>"
-    return f"<figure>{caption}{draw(chart, index)}</figure>"
+    return f"<figure>{caption}{draw(chart, index, say)}</figure>"

@@ -14,34 +14,34 @@ from dctop.engine.training.runstate import RunState
 
 IDLE_PCT = 5.0
 """A GPU below this is idle."""
-_ENDED_BADLY = frozenset(("failed", "killed", "lost"))
+ENDED_BADLY = frozenset(("failed", "killed", "lost"))
 
 
 def impact(facts: Facts) -> list[Block]:
+    say = facts.say
     blocks: list[Block] = []
     rows = _severities(facts)
     kills = sum(e.rule == "oom-kill" for e in facts.events if e.kind == "kernel")
     if kills:
-        rows.append(["Processes killed by the kernel for memory", number(kills)])
+        rows.append([say("impact.kills"), number(kills)])
     idle = _gpu_idle(facts)
     if idle is not None:
-        rows.append(["GPU time idle while a run was active", idle])
+        rows.append([say("impact.idle"), idle])
     blocks.append(Table(("", ""), rows))
     if facts.runs:
         blocks += [
             Table(
-                ("run", "ended", "steps", "steps/s before", "lowest after", "steps lost", "time lost"),
+                say.columns("impact.runs"),
                 [_run_row(facts, r) for r in facts.runs[-20:]],
                 frozenset((2, 3, 4, 5, 6)),
             ),
-            Para("Steps lost: those after the last checkpoint of a run that did not end well. Speed: of the "
-                 "median step before the first incident, and in the slowest ten seconds of that incident."),
-        ]  # fmt: skip
+            Para(say("impact.explained")),
+        ]
     return blocks
 
 
 def _severities(facts: Facts) -> list[list[str]]:
-    rows = []
+    say, rows = facts.say, []
     for severity in ("critical", "warning", "info"):
         stretches = [
             (max(a.opened_wall_ns, facts.t0_ns), min(facts.end_of(a), facts.t1_ns))
@@ -51,11 +51,9 @@ def _severities(facts: Facts) -> list[list[str]]:
         if stretches:
             total = covered(stretches) / S
             share = total / max(1e-9, (facts.t1_ns - facts.t0_ns) / S) * 100
-            n = len(stretches)
-            alerts = f"{n} alert{'s' if n > 1 else ''}"
-            text = f"{span(total)} ({number(min(100.0, share))} % of the window), {alerts}"
-            rows.append([f"Time with a {severity} alert open", text])
-    return rows or [["Alerts", "none"]]
+            text = say.many("impact.time", len(stretches), span=span(total), share=number(min(100.0, share)))
+            rows.append([say("impact.severity", severity=say(severity)), text])
+    return rows or [[say("impact.alerts"), say("impact.none")]]
 
 
 def covered(stretches: Iterable[tuple[int, int]]) -> int:
@@ -116,7 +114,7 @@ def _slowest(run: RunState, t0: int, t1: int) -> float | None:
 
 
 def _lost(run: RunState) -> tuple[int | None, float | None]:
-    if run.status not in _ENDED_BADLY or run.step is None:
+    if run.status not in ENDED_BADLY or run.step is None:
         return None, None
     saved = [
         e.step for e in run.events if e.kind == "checkpoint" and e.step is not None and e.data.get("ok", True)
@@ -146,4 +144,6 @@ def _gpu_idle(facts: Facts) -> str | None:
                 idle += (b.t1 - b.t0) / S if b.mean < IDLE_PCT else 0.0
     if not total:
         return None
-    return f"{span(idle)} of {span(total)} ({quantity(idle / total * 100, '%')})"
+    return facts.say(
+        "impact.idle.is", idle=span(idle), total=span(total), share=quantity(idle / total * 100, "%")
+    )

@@ -9,6 +9,7 @@ from dctop.engine.recording.reader import Recording
 from dctop.engine.recording.replay import ReplaySource
 from dctop.engine.report.blocks import Block, Bullets, Para, Table
 from dctop.engine.report.facts import Facts, S
+from dctop.engine.report.say import Say
 from dctop.engine.report.units import number, offset, quantity, span, utc
 from dctop.engine.rules.engine import RuleEngine
 
@@ -18,33 +19,33 @@ LOOKED_AT = 1800
 
 def quality(facts: Facts, command: str) -> list[Block]:
     """`command`: how to replay the recording."""
-    recording = facts.recording
+    recording, say = facts.recording, facts.say
     recording.verify()
     info = recording.info
     if info.live:
-        state = "being written while this report was made: what came later is not in it"
+        state = say("file.live")
     elif info.closed:
-        state = f"closed cleanly ({info.close_reason or 'no reason given'})"
+        state = say("file.closed", reason=info.close_reason or say("file.no_reason"))
     else:
-        state = f"{info.recovered}: what the recorder had acknowledged is there"
+        state = say("file.recovered", recovered=info.recovered)
     rows = [
-        ["File", state],
-        ["Frames", f"{number(info.frames)}, one every {info.interval_s:g} s was asked for"],
-        *_intervals(recording),
-        ["Not recorded", _missing(facts)],
-        ["Damaged", "; ".join(info.problems) or "nothing: every checksum fits"],
-        ["Clock", _clock(facts)],
+        [say("file"), state],
+        [say("frames"), say("frames.are", n=number(info.frames), interval=f"{info.interval_s:g}")],
+        *_intervals(recording, say),
+        [say("missing"), _missing(facts)],
+        [say("damaged"), "; ".join(info.problems) or say("damaged.none")],
+        [say("clock"), _clock(facts)],
         *_overhead(facts),
-        ["Secrets", recording.meta.get("redaction", "not said by the recorder")],
+        [say("secrets"), recording.meta.get("redaction", say("secrets.unknown"))],
     ]
     if "derived" in recording.meta:
-        rows.insert(1, ["Derived", recording.meta["derived"]])
+        rows.insert(1, [say("derived"), recording.meta["derived"]])
     blocks: list[Block] = [Table(("", ""), rows)]
     shown = facts.gaps[:20]
     if shown:
         blocks.append(
             Table(
-                ("not recorded from (UTC)", "to", "for", "why", "command"),
+                say.columns("gaps.head"),
                 [
                     [utc(g.t0, True), utc(g.t1), span((g.t1 - g.t0) / S), g.reason,
                      f"`{command} --at {offset(g.t0 - (recording.time_range or (0, 0))[0])}`"]
@@ -53,41 +54,36 @@ def quality(facts: Facts, command: str) -> list[Block]:
             )
         )  # fmt: skip
     if len(facts.gaps) > len(shown):
-        blocks.append(Para(f"And {len(facts.gaps) - len(shown)} more gaps."))
-    return [*blocks, *_probes(recording), *_unchecked(facts)]
+        blocks.append(Para(say("gaps.more", n=len(facts.gaps) - len(shown))))
+    return [*blocks, *_probes(recording, say), *_unchecked(facts)]
 
 
-def _intervals(recording: Recording) -> list[list[str]]:
+def _intervals(recording: Recording, say: Say) -> list[list[str]]:
     span_seq = recording.seq_range
     if span_seq is None:
         return []
     monos = [f.mono_ns for f in recording.frames(span_seq[1] - LOOKED_AT, span_seq[1], procs_from=1 << 62)]
     steps = sorted((b - a) / 1e9 for a, b in pairwise(monos))
     if not steps:
-        return [["Time between frames", "only one frame"]]
+        return [[say("between"), say("between.one")]]
     p50, p99 = steps[len(steps) // 2], steps[min(len(steps) - 1, int(len(steps) * 0.99))]
-    of = "" if span_seq[1] - span_seq[0] < LOOKED_AT else f" (of the newest {LOOKED_AT})"
-    return [
-        [
-            "Time between frames",
-            f"median {p50:.3f} s, 99th percentile {p99:.3f} s, longest {steps[-1]:.1f} s{of}",
-        ]
-    ]
+    of = "" if span_seq[1] - span_seq[0] < LOOKED_AT else say("between.newest", n=LOOKED_AT)
+    text = say("between.are", p50=f"{p50:.3f}", p99=f"{p99:.3f}", longest=f"{steps[-1]:.1f}")
+    return [[say("between"), text + of]]
 
 
 def _missing(facts: Facts) -> str:
     if not facts.gaps:
-        return "nothing: no gap, no lost frame"
+        return facts.say("missing.none")
     total = sum(g.t1 - g.t0 for g in facts.gaps) / S
     share = total / max(1e-9, (facts.t1_ns - facts.t0_ns) / S) * 100
-    n = len(facts.gaps)
-    return f"{n} gap{'s' if n > 1 else ''}, together {span(total)} ({number(share)} % of the time)"
+    return facts.say.many("missing.gaps", len(facts.gaps), span=span(total), share=number(share))
 
 
 def _clock(facts: Facts) -> str:
     steps = [e for e in facts.events if e.kind == "clock"]
     if not steps:
-        return "was not set while recording"
+        return facts.say("clock.steady")
     return "; ".join(f"{utc(e.t0)} {e.title}" for e in steps[:5]) + (" ..." if len(steps) > 5 else "")
 
 
@@ -97,11 +93,12 @@ def _overhead(facts: Facts) -> list[list[str]]:
     rss = [b.max for b in found.get("dctop.rss_bytes", ()) if b.max is not None]
     if not cpu or not rss:
         return []
-    text = f"{number(sum(cpu) / len(cpu))} % of one core, at most {quantity(max(rss), 'bytes')} resident"
-    return [["dctop itself", text]]
+    say = facts.say
+    text = say("itself.is", cpu=number(sum(cpu) / len(cpu)), rss=quantity(max(rss), "bytes"))
+    return [[say("itself"), text]]
 
 
-def _probes(recording: Recording) -> list[Block]:
+def _probes(recording: Recording, say: Say) -> list[Block]:
     """Stale readings and errors among the newest frames, and whether there were any before."""
     last = recording.seq_range
     if last is None:
@@ -120,22 +117,23 @@ def _probes(recording: Recording) -> list[Block]:
                 found[status.error] = found.get(status.error, 0) + 1
             for problem in status.problems:
                 problems[problem] = problems.get(problem, 0) + 1
-    lines = [f"`{name}` was stale in {k} of {n} frames" for name, k in sorted(stale.items())]
+    lines = [say("probe.stale", probe=name, k=k, n=n) for name, k in sorted(stale.items())]
     for name, texts in sorted(errors.items()):
-        lines += [f"`{name}` failed in {k} of {n} frames: {text}" for text, k in texts.items()]
+        lines += [say("probe.failed", probe=name, k=k, n=n, text=text) for text, k in texts.items()]
     lines += [
-        f"in {k} of {n} frames: {text}" for text, k in sorted(problems.items(), key=lambda x: -x[1])[:10]
+        say("probe.problem", k=k, n=n, text=text)
+        for text, k in sorted(problems.items(), key=lambda x: -x[1])[:10]
     ]
-    where = "" if last[1] - last[0] < LOOKED_AT else f" (the newest {n} frames were looked at)"
+    where = "" if last[1] - last[0] < LOOKED_AT else say("probe.newest", n=n)
     if not lines:
-        return [Para(f"Every probe answered in time{where}.")]
-    return [Para(f"What probes could not read{where}:"), Bullets(lines)]
+        return [Para(say("probe.well", newest=where))]
+    return [Para(say("probe.could_not", newest=where)), Bullets(lines)]
 
 
-def not_checked(recording: Recording, moments: Sequence[int]) -> dict[str, list[str]]:
+def not_checked(recording: Recording, moments: Sequence[int], lang: str = "en") -> dict[str, list[str]]:
     """What is needed -> rules that could judge at none of the moments (wall ns) for want of it."""
     source = ReplaySource(recording, history=1200)
-    rules = RuleEngine(lang="en")
+    rules = RuleEngine(lang=lang)
     lacking: dict[str, tuple[int, str]] = {}
     for at in moments:
         rules.reset()
@@ -154,11 +152,15 @@ def not_checked(recording: Recording, moments: Sequence[int]) -> dict[str, list[
 
 
 def _unchecked(facts: Facts) -> list[Block]:
+    say = facts.say
     moments = [facts.t0_ns + (facts.t1_ns - facts.t0_ns) * k // 4 for k in (1, 2, 3)]
     moments += [i.t0_ns for i in facts.detailed[:2]]
     moments += [(r.started_wall_ns + (r.ended_wall_ns or facts.t1_ns)) // 2 for r in facts.runs[-2:]]
-    found = not_checked(facts.recording, sorted({*moments, facts.t1_ns}))
+    found = not_checked(facts.recording, sorted({*moments, facts.t1_ns}), facts.say.lang)
     if not found:
-        return [Para("Every rule had what it needs.")]
-    lines = [f"for want of {what}: {', '.join(f'`{r}`' for r in rules)}" for what, rules in found.items()]
-    return [Para("Not checked, so their silence means nothing:"), Bullets(lines)]
+        return [Para(say("unchecked.none"))]
+    lines = [
+        say("unchecked.item", what=what, rules=", ".join(f"`{r}`" for r in rules))
+        for what, rules in found.items()
+    ]
+    return [Para(say("unchecked")), Bullets(lines)]

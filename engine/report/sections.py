@@ -12,15 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 from dctop.engine.recording.facts import RecEvent
 from dctop.engine.recording.reader import Recording
-from dctop.engine.report.blocks import Block, Bullets, Chart, Commands, Document, Heading, Para, Table
+from dctop.engine.report.blocks import Block, Bullets, Chart, Commands, Document, Heading, Output, Para, Table
 from dctop.engine.report.charts import curves_of, limits, node_charts, run_charts
 from dctop.engine.report.factors import unit_of
 from dctop.engine.report.facts import Facts, Incident, S, gather
-from dctop.engine.report.impact import impact
+from dctop.engine.report.impact import ENDED_BADLY, impact
 from dctop.engine.report.quality import quality
+from dctop.engine.report.say import Say
 from dctop.engine.report.units import number, offset, quantity, span, spark, utc
 from dctop.engine.rules.alert import Alert, Evidence
 from dctop.engine.training.runstate import RunState
@@ -28,24 +30,34 @@ from dctop.engine.version import version
 
 ROWS = 200
 """Rows of the timeline at most."""
+OUTPUTS = 6
+"""Runs whose last lines are shown, the newest."""
 _KINDS = frozenset(("start", "checkpoint", "nonfinite", "exception", "fault", "stop", "end"))
 
 
-def report(recording: Recording, t0_ns: int | None = None, t1_ns: int | None = None) -> Document:
-    """The whole report. Raises RecordingError where no frame can be read."""
-    return Report(gather(recording, t0_ns, t1_ns)).document()
+def report(
+    recording: Recording,
+    t0_ns: int | None = None,
+    t1_ns: int | None = None,
+    shown_as: Path | None = None,
+    lang: str = "en",
+) -> Document:
+    """The whole report. `shown_as`: the file that its commands name (the recording's own); `lang`: of what it
+    says of its own, en or zh. Raises RecordingError where no frame can be read."""
+    return Report(gather(recording, t0_ns, t1_ns, lang), shown_as).document()
 
 
 class Report:
     """The facts and how they are put."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, shown_as: Path | None = None) -> None:
         self.facts = facts
-        self.recording = facts.recording
+        self.recording, self.say = facts.recording, facts.say
         self.begin, self.end = self.recording.time_range or (0, 0)
-        self.command = f"dctop replay {shlex.quote(os.path.relpath(self.recording.path))}"
+        self.path = shown_as or self.recording.path
+        self.command = f"dctop replay {shlex.quote(os.path.relpath(self.path))}"
         if self.command.startswith("dctop replay ../.."):
-            self.command = f"dctop replay {shlex.quote(str(self.recording.path))}"
+            self.command = f"dctop replay {shlex.quote(str(self.path))}"
 
     def at(self, wall_ns: int) -> str:
         """The command that shows a moment: the frame after it, for that one knows of it."""
@@ -53,76 +65,84 @@ class Report:
         return f"`{self.command} --at {offset(frame - self.begin)}`"
 
     def document(self) -> Document:
-        f = self.facts
+        f, say = self.facts, self.say
         host = self.recording.meta.get("host", "?")
-        title = f"Post-mortem: {_title(f)}" if f.incidents else f"Report: {host}, no alerts"
-        when = f"{utc(f.t0_ns, True)} to {utc(f.t1_ns, True)} UTC ({span((f.t1_ns - f.t0_ns) / S)})"
+        title = say("title.incident", title=_title(f)) if f.incidents else say("title.none", host=host)
+        when = say("when", t0=utc(f.t0_ns, True), t1=utc(f.t1_ns, True), span=span((f.t1_ns - f.t0_ns) / S))
+        lessons: list[Block] = [_ask(say(f"ask.{key}")) for key in ("well", "wrong", "lucky")]
         sections: tuple[tuple[str, list[Block]], ...] = (
-            ("Summary", self.summary()),
-            ("Impact", impact(f)),
-            ("Detection", self.detection()),
-            ("Timeline", self.timeline()),
-            ("Contributing factors", self.factors()),
-            ("Trigger and resolution", self.resolution()),
-            ("Evidence", self.evidence()),
-            ("Lessons", [_ask("What went well?"), _ask("What went wrong?"), _ask("Where were we lucky?")]),
-            ("Action items", self.actions()),
-            ("Data quality", quality(f, self.command)),
+            ("summary", self.summary()),
+            ("impact", impact(f)),
+            ("detection", self.detection()),
+            ("timeline", self.timeline()),
+            ("factors", self.factors()),
+            ("resolution", self.resolution()),
+            ("evidence", self.evidence()),
+            ("lessons", lessons),
+            ("actions", self.actions()),
+            ("quality", quality(f, self.command)),
         )
         blocks: list[Block] = [self.header()]
         for name, found in sections:
-            blocks += [Heading(2, name), *found]
-        return Document(title, f"{host}, {when}", blocks)
+            blocks += [Heading(2, say(name)), *found]
+        return Document(title, f"{host}, {when}", blocks, say.lang)
 
     def header(self) -> Table:
-        meta = self.recording.meta
+        meta, say, f = self.recording.meta, self.say, self.facts
+        tz = meta.get("tz", say("tz.unknown"))
+        made = {k: meta.get(k, "?") for k in ("uuid", "app")}
         rows = [
-            ["Status", "draft: made by dctop, to be completed by a person"],
-            ["Author", "____"],
-            ["Host", " ".join(v for k in ("host", "kernel", "boot_id") if (v := meta.get(k)) is not None)],
-            ["Window", f"{utc(self.facts.t0_ns, True)} to {utc(self.facts.t1_ns, True)} UTC"
-                       f" (the host's clock: {meta.get('tz', 'time zone unknown')})"],
-            ["Recording", f"`{self.recording.path.name}`, session {meta.get('uuid', '?')}, made by"
-                          f" {meta.get('app', '?')}"],
-            ["Report", f"dctop {version()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"],
+            [say("status"), say("status.draft")],
+            [say("author"), "____"],
+            [say("host"), " ".join(meta[k] for k in ("host", "kernel", "boot_id") if k in meta)],
+            [say("window"), say("window.is", t0=utc(f.t0_ns, True), t1=utc(f.t1_ns, True), tz=tz)],
+            [say("recording"), say("recording.is", name=self.path.name, **made)],
+            [say("report"), f"dctop {version()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"],
         ]  # fmt: skip
         return Table(("", ""), rows)
 
     # -- summary ------------------------------------------------------------------------------------
 
     def summary(self) -> list[Block]:
-        f = self.facts
+        f, say = self.facts, self.say
         blocks: list[Block] = list(self._warnings())
         if not f.incidents:
-            what = _runs_told(f.runs) or "No training ran."
-            blocks.append(Para(f"No rule raised an alert in {span((f.t1_ns - f.t0_ns) / S)}. {what}"))
+            what = _runs_told(f) or say("no_training")
+            blocks.append(Para(say("no_alert", span=span((f.t1_ns - f.t0_ns) / S), runs=what)))
             return [*blocks, *self._earlier()]
         top = f.incidents[0]
         a = top.top
         until = (
-            f"It was still open when the recording ends, {span((f.t1_ns - a.opened_wall_ns) / S)} later."
+            say("until.open", span=span((f.t1_ns - a.opened_wall_ns) / S))
             if a.closed_wall_ns is None
-            else f"It closed after {span((a.closed_wall_ns - a.opened_wall_ns) / S)}."
+            else say("until.closed", span=span((a.closed_wall_ns - a.opened_wall_ns) / S))
         )
+        when = utc(a.opened_wall_ns, True)
         blocks.append(
-            Para(f"{utc(a.opened_wall_ns, True)} UTC: {_sentence(a.title)} {_sentence(a.why)} {until}")
+            Para(say("top", time=when, title=_sentence(a.title), why=_sentence(a.why), until=until))
         )
         rest = [i for i in f.incidents if i is not top]
         if rest:
-            told = [f"{i.top.title} ({i.severity}, {utc(i.t0_ns)} UTC)" for i in rest[:8]]
-            more = f", of which {len(told)} are named here" if len(rest) > len(told) else ""
-            blocks.append(Para(f"Besides {len(rest)} other incident{'s' if len(rest) > 1 else ''}{more}:"))
+            told = [
+                say("besides.item", title=i.top.title, severity=say(i.severity), time=utc(i.t0_ns))
+                for i in rest[:8]
+            ]
+            more = say("besides.named", n=len(told)) if len(rest) > len(told) else ""
+            blocks.append(Para(say.many("besides", len(rest), named=more)))
             blocks.append(Bullets(told))
         if f.runs:
-            blocks.append(Para(_runs_told(f.runs)))
+            blocks.append(Para(_runs_told(f)))
         blocks += self._earlier()
-        blocks.append(_ask("Say in two sentences what users noticed, and confirm or correct the above."))
+        blocks.append(_ask(say("ask.noticed")))
         return blocks
 
     def _earlier(self) -> list[Block]:
         """What had happened before the recording began, as the rules found it then."""
-        told = [f"{utc(a.opened_wall_ns, True)} UTC: {a.title}" for a in self.facts.history[-8:]]
-        return [Para("Before the recording began:"), Bullets(told)] if told else []
+        told = [
+            self.say("earlier.item", time=utc(a.opened_wall_ns, True), title=a.title)
+            for a in self.facts.history[-8:]
+        ]
+        return [Para(self.say("earlier")), Bullets(told)] if told else []
 
     def _warnings(self) -> list[Para]:
         f = self.facts
@@ -131,26 +151,20 @@ class Report:
             t0, t1 = incident.t0_ns - 60 * S, incident.t1_ns or f.t1_ns
             for gap in f.gaps:
                 if gap.t1 >= t0 and gap.t0 <= t1:
-                    when = f"from {utc(gap.t0)} to {utc(gap.t1)} UTC"
-                    out.append(
-                        Para(
-                            f"Not recorded {when}, in or shortly before an incident: {gap.reason}.", "warning"
-                        )
-                    )
+                    text = self.say("hole", t0=utc(gap.t0), t1=utc(gap.t1), reason=gap.reason)
+                    out.append(Para(text, "warning"))
         drills = [e.text for r in f.runs for e in r.events if e.kind == "fault"]
         if drills:
             planted = "; ".join(dict.fromkeys(drills))
-            out.append(Para(f"A fault was planted on purpose in this session ({planted}).", "warning"))
+            out.append(Para(self.say("planted", faults=planted), "warning"))
         return list({p.text: p for p in out}.values())[:6]
 
     # -- detection ----------------------------------------------------------------------------------
 
     def detection(self) -> list[Block]:
-        f = self.facts
+        f, say = self.facts, self.say
         if not f.incidents:
-            return [
-                Para("Nothing was to be detected, or no rule could see it: see what was not checked, below.")
-            ]
+            return [Para(say("detection.none"))]
         rows, marks = [], []
         for incident in f.detailed:
             for a in incident.alerts:
@@ -159,24 +173,29 @@ class Report:
                 first = (
                     f"{utc(sign[0], fraction=True)} {sign[1]}"
                     if sign is not None and early
-                    else "the alert itself"
+                    else say("detection.itself")
                 )
                 lag = span((a.opened_wall_ns - sign[0]) / S) if sign is not None and early else "-"
                 rows.append(
-                    [utc(a.opened_wall_ns, fraction=True), f"`{a.rule}`", a.entity, _threshold(a), first, lag]
+                    [
+                        utc(a.opened_wall_ns, fraction=True),
+                        f"`{a.rule}`",
+                        a.entity,
+                        _threshold(a, say),
+                        first,
+                        lag,
+                    ]
                 )
                 marks.append(a.severity)
         blocks: list[Block] = [
-            Table(("opened (UTC)", "rule", "about", "threshold", "first sign", "time to detect"), rows,
+            Table(say.columns("detection.head"), rows,
                   frozenset((5,)), marks)
         ]  # fmt: skip
         if len(f.incidents) > len(f.detailed):
-            rest = f"{len(f.incidents) - len(f.detailed)} less grave incidents are in the timeline only."
-            blocks.append(Para(rest))
+            blocks.append(Para(say("detection.rest", n=len(f.incidents) - len(f.detailed))))
         blocks += self._flapping()
         check = self.command.replace("dctop replay", "dctop check", 1)
-        text = f"Rules that could not judge are under data quality. `{check}` judges anew with today's rules."
-        blocks.append(Para(text))
+        blocks.append(Para(say("detection.anew", check=check)))
         return blocks
 
     def _flapping(self) -> list[Block]:
@@ -188,45 +207,50 @@ class Report:
             times = sum(a.count for a in alerts)
             if times > 1:
                 told.append(
-                    f"`{rule}` on {entity}: {times} times in {len(alerts)} incident{'s' * (len(alerts) > 1)}"
+                    self.say.many("flapping.item", len(alerts), rule=rule, entity=entity, times=times)
                 )
-        return [Para("Fired more than once:"), Bullets(told)] if told else []
+        return [Para(self.say("flapping")), Bullets(told)] if told else []
 
     # -- timeline -----------------------------------------------------------------------------------
 
     def timeline(self) -> list[Block]:
-        f = self.facts
+        f, say = self.facts, self.say
         rows: list[tuple[int, int, str, str, str]] = []
         for a in f.alerts:
             rank = 2 if a.suppressed_by else 0
-            note = f" (symptom of `{a.suppressed_by}`)" if a.suppressed_by else ""
-            rows.append((a.opened_wall_ns, rank, f"alert `{a.rule}`", f"{a.title}{note}", a.severity))
+            title = say("symptom_of", title=a.title, root=a.suppressed_by) if a.suppressed_by else a.title
+            rows.append((a.opened_wall_ns, rank, say("alert", rule=a.rule), title, a.severity))
             if a.closed_wall_ns is not None and a.closed_wall_ns <= f.t1_ns:
-                rows.append((a.closed_wall_ns, rank, f"closed `{a.rule}`", f"{a.entity}: over", ""))
+                over = say("over", entity=a.entity)
+                rows.append((a.closed_wall_ns, rank, say("closed", rule=a.rule), over, ""))
         for e in f.events:
             if e.kind == "gap":
                 continue
             if e.kind != "alert" and f.t0_ns <= e.t0 <= f.t1_ns:
-                rows.append((e.t0, _rank(e), e.kind, e.title, ""))
+                rows.append((e.t0, _rank(e), _kind(e, say), e.title, ""))
         rows += self._peaks()
-        rows += [(g.t0, 1, "not recorded", f"{span((g.t1 - g.t0) / S)}: {g.reason}", "") for g in f.gaps]
+        rows += [
+            (g.t0, 1, say("gap"), say("gap.is", span=span((g.t1 - g.t0) / S), reason=g.reason), "")
+            for g in f.gaps
+        ]
         for run in f.runs:
             for said in run.events:
                 if said.kind in _KINDS and f.t0_ns <= said.wall_ns <= f.t1_ns:
-                    step = "" if said.step is None else f" (step {number(said.step)})"
+                    step = "" if said.step is None else say("at_step", step=number(said.step))
                     rank = 3 if said.kind == "checkpoint" else 1
-                    rows.append((said.wall_ns, rank, f"run {said.kind}", f"{run.id}: {said.text}{step}", ""))
+                    text = f"{run.id}: {said.text}{step}"
+                    rows.append((said.wall_ns, rank, say(f"run.{said.kind}"), text, ""))
         rows = [r for r in rows if f.t0_ns - 60 * S <= r[0] <= f.t1_ns]
         if not rows:
-            return [Para("Nothing happened that a rule, the kernel or a run would have told of.")]
+            return [Para(say("timeline.none"))]
         kept = sorted(sorted(rows, key=lambda r: (r[1], r[0]))[:ROWS])
         table = Table(
-            ("UTC", "what", "", "command"),
+            say.columns("timeline.head"),
             [[utc(t, fraction=True), what, text, self.at(t)] for t, _, what, text, _ in kept],
             marks=[severity for *_, severity in kept],
         )
         left = len(rows) - len(kept)
-        more: list[Block] = [Para(f"{left} less important rows were left out.")] if left else []
+        more: list[Block] = [Para(say("timeline.left", n=left))] if left else []
         return [table, *more]
 
     def _peaks(self) -> list[tuple[int, int, str, str, str]]:
@@ -244,67 +268,75 @@ class Report:
             low = e.threshold.startswith("<")
             worst = min(found, key=lambda p: p.low or 0.0) if low else max(found, key=lambda p: p.high or 0.0)
             value = quantity(worst.low if low else worst.high, unit_of(e.series))
-            text = f"{a.entity}: {'lowest' if low else 'highest'}, `{e.series}` {value} ({e.threshold})"
-            out.append((worst.t_ns, 1, f"peak `{a.rule}`", text, ""))
+            text = self.say(
+                "peak.low" if low else "peak.high",
+                entity=a.entity, series=e.series, value=value, threshold=e.threshold,
+            )  # fmt: skip
+            out.append((worst.t_ns, 1, self.say("peak", rule=a.rule), text, ""))
         return out
 
     # -- factors ------------------------------------------------------------------------------------
 
     def factors(self) -> list[Block]:
-        f = self.facts
+        f, say = self.facts, self.say
         if not f.incidents:
-            return [Para("No alert, so nothing to explain.")]
-        blocks: list[Block] = [
-            Para("Candidates, not causes: series that had left their level before the alert opened, the "
-                 "strongest shift first. A person decides which of them contributed.")
-        ]  # fmt: skip
+            return [Para(say("factors.none"))]
+        blocks: list[Block] = [Para(say("factors.are"))]
         for incident in f.detailed:
             blocks.append(Heading(3, f"{utc(incident.t0_ns)} {incident.top.title}"))
             if incident.factors:
                 blocks.append(self._factor_table(incident))
             if incident.factors_note:
-                blocks.append(Para(f"No ranking: {incident.factors_note}."))
+                blocks.append(Para(say("factors.note", why=incident.factors_note)))
             if incident.before:
                 told = [
-                    f"{utc(e.t0)} UTC, {span((incident.t0_ns - e.t0) / S)} before: {e.title}"
+                    say(
+                        "factors.before.item",
+                        time=utc(e.t0),
+                        span=span((incident.t0_ns - e.t0) / S),
+                        title=e.title,
+                    )
                     for e in incident.before[-8:]
                 ]
-                blocks += [Para("What happened in the ten minutes before:"), Bullets(told)]
+                blocks += [Para(say("factors.before")), Bullets(told)]
             if incident.grown:
                 blocks += [
-                    Para("Processes then, against the beginning of those ten minutes:"),
-                    _grown(incident),
+                    Para(say("factors.grown")),
+                    _grown(incident, say),
                 ]
-        blocks.append(_ask("Which of these contributed, and what is not visible to a monitor?"))
+        blocks.append(_ask(say("ask.contributed")))
         return blocks
 
     def _factor_table(self, incident: Incident) -> Table:
         rows = []
         for n, x in enumerate(incident.factors, 1):
-            own = " (what the alert judges)" if x.own else ""
+            own = self.say("factors.own") if x.own else ""
             rows.append([
                 str(n), f"`{x.key}`{own}", quantity(x.before, x.unit), quantity(x.after, x.unit),
                 span(x.lead_s), spark(x.values[-160:], 16), self.at(x.onset_ns),
             ])  # fmt: skip
-        head = ("", "series", "before", "after", "lead", "up to the alert", "command")
-        return Table(head, rows, frozenset((2, 3, 4)))
+        return Table(self.say.columns("factors.head"), rows, frozenset((2, 3, 4)))
 
     def resolution(self) -> list[Block]:
-        f = self.facts
-        blocks: list[Block] = [_ask("Trigger: what set it off?")]
+        f, say = self.facts, self.say
+        blocks: list[Block] = [_ask(say("ask.trigger"))]
         closed = [a for a in f.alerts if a.suppressed_by is None and a.closed_wall_ns is not None]
         if closed:
             told = []
             for a in closed[:20]:
                 assert a.closed_wall_ns is not None
                 after = span((a.closed_wall_ns - a.opened_wall_ns) / S)
-                told.append(f"{utc(a.closed_wall_ns)} UTC: `{a.rule}` on {a.entity} closed after {after}")
-            blocks += [Para("What recovered, and when:"), Bullets(told)]
+                told.append(
+                    say(
+                        "recovered.item", time=utc(a.closed_wall_ns), rule=a.rule, entity=a.entity, span=after
+                    )
+                )
+            blocks += [Para(say("recovered")), Bullets(told)]
         left = [a for a in f.alerts if a.suppressed_by is None and a.closed_wall_ns is None]
         if left:
-            told = [f"`{a.rule}` on {a.entity}" for a in left[:20]]
-            blocks += [Para("Still open at the end of the recording:"), Bullets(told)]
-        blocks.append(_ask("Resolution: who did what, and why did it help?"))
+            told = [say("still_open.item", rule=a.rule, entity=a.entity) for a in left[:20]]
+            blocks += [Para(say("still_open")), Bullets(told)]
+        blocks.append(_ask(say("ask.resolution")))
         return blocks
 
     # -- evidence -----------------------------------------------------------------------------------
@@ -314,30 +346,43 @@ class Report:
         blocks: list[Block] = []
         for incident in f.detailed:
             blocks += self._incident_evidence(incident)
-        blocks.append(Heading(3, "The whole window"))
+        blocks.append(Heading(3, self.say("whole")))
         blocks += run_charts(f, f.runs, f.t0_ns, f.t1_ns)
         blocks += node_charts(f, f.t0_ns, f.t1_ns)
         if not any(isinstance(b, Chart) for b in blocks):
-            blocks.append(Para("Too short for a chart."))
-        return [*blocks, *_config_diff(f.runs)]
+            blocks.append(Para(self.say("short")))
+        return [*blocks, *_outputs(f), *_config_diff(f.runs, self.say)]
 
     def _incident_evidence(self, incident: Incident) -> list[Block]:
-        f = self.facts
+        f, say = self.facts, self.say
         blocks: list[Block] = [Heading(3, f"{utc(incident.t0_ns)} {incident.top.title}")]
         for a in incident.alerts:
-            blocks.append(Para(f"`{a.rule}` ({a.severity}), {a.entity}: {_sentence(a.why)}"))
+            blocks.append(
+                Para(
+                    say(
+                        "evidence.of",
+                        rule=a.rule,
+                        severity=say(a.severity),
+                        entity=a.entity,
+                        why=_sentence(a.why),
+                    )
+                )
+            )
             rows = [[e.label, _value(e), e.threshold or ""] for e in a.evidence]
             if any(row[2] for row in rows):
-                blocks.append(Table(("measure", "value", "threshold"), rows))
+                blocks.append(Table(say.columns("evidence.head"), rows))
             elif rows:
-                blocks.append(Table(("measure", "value"), [row[:2] for row in rows]))
+                blocks.append(Table(say.columns("evidence.head")[:2], [row[:2] for row in rows]))
             if a.ruled_out:
-                blocks.append(Para(f"Ruled out: {'; '.join(a.ruled_out)}."))
+                blocks.append(Para(say("ruled_out", texts="; ".join(a.ruled_out))))
             if a.cost:
-                blocks.append(Para(f"Cost: {_sentence(a.cost)}"))
+                blocks.append(Para(say("cost", text=_sentence(a.cost))))
         if incident.symptoms:
-            told = [f"`{a.rule}` {utc(a.opened_wall_ns)} UTC: {a.title}" for a in incident.symptoms]
-            blocks += [Para("Symptoms of it:"), Bullets(told)]
+            told = [
+                say("symptoms.item", rule=a.rule, time=utc(a.opened_wall_ns), title=a.title)
+                for a in incident.symptoms
+            ]
+            blocks += [Para(say("symptoms")), Bullets(told)]
         end = incident.t1_ns or f.t1_ns
         margin = max(30 * S, (end - incident.t0_ns) // 4)
         t0, t1 = max(f.t0_ns, incident.t0_ns - margin), min(f.t1_ns, end + margin)
@@ -354,7 +399,7 @@ class Report:
 
     def actions(self) -> list[Block]:
         """Remedies the rules propose, as a beginning; the rest is people's."""
-        rows = []
+        rows, say = [], self.say
         seen = set()
         for incident in self.facts.detailed:
             for a in incident.alerts:
@@ -362,9 +407,9 @@ class Report:
                     text = r.text if r.quantity is None else f"{r.text} ({r.quantity})"
                     if text not in seen:
                         seen.add(text)
-                        rows.append([text, f"`{a.rule}`", "prevent", "____", "____"])
-        rows += [["____", "", kind, "____", "____"] for kind in ("detect", "mitigate", "process")]
-        return [Table(("action", "proposed by", "type", "owner", "ticket"), rows)]
+                        rows.append([text, f"`{a.rule}`", say("prevent"), "____", "____"])
+        rows += [["____", "", say(kind), "____", "____"] for kind in ("detect", "mitigate", "process")]
+        return [Table(say.columns("actions.head"), rows)]
 
 
 def _ask(text: str) -> Para:
@@ -380,18 +425,18 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?", "。")) else f"{text}."
 
 
-def _runs_told(runs: Sequence[RunState]) -> str:
-    told = []
+def _runs_told(facts: Facts) -> str:
+    say, runs, told = facts.say, facts.runs, []
     for r in runs[:6]:
-        step = "" if r.step is None else f" at step {number(r.step)}"
+        step = "" if r.step is None else say("runs.at", step=number(r.step))
         told.append(f"{r.id} {r.status}{step}")
-    more = f" and {len(runs) - 6} more" if len(runs) > 6 else ""
-    return f"Training: {', '.join(told)}{more}." if told else ""
+    more = say("runs.more", n=len(runs) - 6) if len(runs) > 6 else ""
+    return say("runs", runs=", ".join(told), more=more) if told else ""
 
 
-def _threshold(a: Alert) -> str:
+def _threshold(a: Alert, say: Say) -> str:
     told = [f"{e.label} {_value(e)} ({e.threshold})" for e in a.evidence if (e.threshold or " ")[0] in "<>=!"]
-    return "; ".join(told[:2]) or ("happened" if a.kind == "event" else "-")
+    return "; ".join(told[:2]) or (say("detection.happened") if a.kind == "event" else "-")
 
 
 def _value(e: Evidence) -> str:
@@ -400,22 +445,28 @@ def _value(e: Evidence) -> str:
     return e.value if isinstance(e.value, str) else quantity(float(e.value), e.unit)
 
 
+_TOLD_KINDS = frozenset(("kernel", "marker", "note", "clock", "config", "run"))
+
+
+def _kind(e: RecEvent, say: Say) -> str:
+    return say(f"kind.{e.kind}") if e.kind in _TOLD_KINDS else e.kind
+
+
 def _rank(e: RecEvent) -> int:
     return {"kernel": 1, "marker": 1, "note": 1, "clock": 1, "config": 2, "run": 2}.get(e.kind, 2)
 
 
-def _grown(incident: Incident) -> Table:
+def _grown(incident: Incident, say: Say) -> Table:
     rows = []
     for g in incident.grown:
         p = g.process
         born = g.rss_before is None and g.cpu_before is None
         rows.append([
-            f"{p.name} ({p.pid})", p.user or "-", "new" if born else quantity(g.cpu_before, "%"),
-            quantity(g.cpu_at, "%"), "new" if born else quantity(g.rss_before, "bytes"),
+            f"{p.name} ({p.pid})", p.user or "-", say("grown.new") if born else quantity(g.cpu_before, "%"),
+            quantity(g.cpu_at, "%"), say("grown.new") if born else quantity(g.rss_before, "bytes"),
             quantity(g.rss_at, "bytes"), f"`{_shortened(p.cmdline)}`" if p.cmdline else "",
         ])  # fmt: skip
-    head = ("process", "user", "CPU before", "CPU", "memory before", "memory", "command line")
-    return Table(head, rows, frozenset((2, 3, 4, 5)))
+    return Table(say.columns("grown.head"), rows, frozenset((2, 3, 4, 5)))
 
 
 def _shortened(text: str) -> str:
@@ -423,7 +474,17 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 90 else f"{text[:89]}…"
 
 
-def _config_diff(runs: Sequence[RunState]) -> list[Block]:
+def _outputs(facts: Facts) -> list[Block]:
+    """What runs that did not end well, or that an incident is about, printed last."""
+    about = {i.top.entity for i in facts.incidents}
+    told = [r for r in facts.runs if r.log_tail and (r.status in ENDED_BADLY or r.id in about)]
+    blocks: list[Block] = []
+    for run in told[-OUTPUTS:]:
+        blocks += [Heading(3, facts.say("output", run=run.id)), Output(run.log_tail)]
+    return blocks
+
+
+def _config_diff(runs: Sequence[RunState], say: Say) -> list[Block]:
     """What differs in configuration and environment between each run and the one before it."""
     blocks: list[Block] = []
     for before, run in pairwise(runs):
@@ -431,8 +492,8 @@ def _config_diff(runs: Sequence[RunState]) -> list[Block]:
             continue
         a, b = _flat(before.config), _flat(run.config)
         rows = [[f"`{k}`", a.get(k, "-"), b.get(k, "-")] for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
-        blocks.append(Heading(3, f"Configuration: {before.id} against {run.id}"))
-        blocks.append(Table(("", before.id, run.id), rows) if rows else Para("The same."))
+        blocks.append(Heading(3, say("configuration", a=before.id, b=run.id)))
+        blocks.append(Table(("", before.id, run.id), rows) if rows else Para(say("same")))
     return blocks[:20]
 
 

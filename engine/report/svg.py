@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from dctop.engine.report.blocks import Chart, Curve, Point
+from dctop.engine.report.say import Say
 from dctop.engine.report.units import number, quantity, utc
 
 WIDTH, HEIGHT = 760, 190
@@ -15,7 +16,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 10, 24
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
-def draw(chart: Chart, index: int) -> str:
+def draw(chart: Chart, index: int, say: Say) -> str:
     """One `<svg>`; `index` makes its ids unique in the page."""
     lo, hi, ticks = scale(chart)
     span = max(1, chart.t1_ns - chart.t0_ns)
@@ -29,8 +30,9 @@ def draw(chart: Chart, index: int) -> str:
         return round(HEIGHT - _BOTTOM - part * (HEIGHT - _TOP - _BOTTOM), 1)
 
     floor, ceiling = HEIGHT - _BOTTOM, _TOP
+    spoken = escape(_spoken(chart, say), quote=True)
     out = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_spoken(chart), quote=True)}" '
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{spoken}" '
         f'preserveAspectRatio="xMidYMid meet">',
         f'<defs><pattern id="h{index}" width="6" height="6" patternUnits="userSpaceOnUse" '
         f'patternTransform="rotate(45)"><line class="hatch" x1="0" y1="0" x2="0" y2="6"/></pattern></defs>',
@@ -155,14 +157,15 @@ def _tick(v: float, unit: str) -> str:
     return f"{number(v)}%" if unit == "%" else number(v)
 
 
-def _spoken(chart: Chart) -> str:
+def _spoken(chart: Chart, say: Say) -> str:
     """For those who cannot see it."""
-    parts = [f"{chart.title}, {utc(chart.t0_ns, True)} to {utc(chart.t1_ns, True)} UTC"]
+    parts = [say("chart.spoken", title=chart.title, t0=utc(chart.t0_ns, True), t1=utc(chart.t1_ns, True))]
     for curve in chart.curves:
         stats = numbers(curve)
         if stats is not None:
             low, mean, high = (quantity(v, chart.unit) for v in stats)
-            parts.append(f"{curve.name}: {low} to {high}, mean {mean}")
+            told = say("chart.numbers", low=low, high=high, mean=mean)
+            parts.append(f"{curve.name}: {told}")
     return "; ".join(parts)
 
 

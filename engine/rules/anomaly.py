@@ -228,6 +228,10 @@ class Anomaly(NodeRule):
 
     # -- a life longer than the process ----------------------------------------------------------------------
 
+    def seen(self, samples: Mapping[str, object]) -> None:
+        """These were taken already."""
+        self._samples = {probe: samples[probe] for probe in self._by_probe if probe in samples}
+
     def state(self) -> dict[str, list[float]]:
         """Key -> numbers, of every series that has learned."""
         return {k: v.detector.state() for k, v in self._known.items() if not v.detector.learning}

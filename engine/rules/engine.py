@@ -80,6 +80,8 @@ class _Run:
     """It has ended, and some of its states have yet to clear."""
     done: set[str] = field(default_factory=set)
     """Rules whose standing state was acknowledged or superseded after the end: not judged again."""
+    recalled: bool = False
+    """Known from before, and not yet judged since."""
 
 
 class RuleEngine:
@@ -383,9 +385,12 @@ class RuleEngine:
             mark = (run.seq, run.status, len(run.events), run.step)
             changed = mark != known.mark
             live = run.status in ACTIVE
-            if changed:
-                known.mark = mark
+            if changed or known.recalled:
+                news = known.window.changed_mono_ns
                 known.window.bind(run)
+                if not changed:
+                    known.window.changed_mono_ns = news
+                known.mark, known.recalled, changed = mark, False, True
             if live:
                 active.add(known.window.subject)
             if changed or live or known.settling:
@@ -407,6 +412,9 @@ class RuleEngine:
             self._restarted(current)
             if len(current) > 1:
                 self._verdicts(current)
+
+    def _take_up_run(self, run_id: str, window: RunWindow, mark: tuple[object, ...]) -> None:
+        self._runs[run_id] = _Run(window, mark, recalled=True)
 
     def _run_rules(self, known: _Run, run: RunState, changed: bool, live: bool) -> None:
         for slot in self._per_run:

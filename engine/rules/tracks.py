@@ -48,6 +48,8 @@ class Track:
     """What its first remedy promised last."""
     _root_ns: int = 0
     """When a root last explained it."""
+    told_wall_ns: int = 0
+    """Its alert tells of what happened up to here, though the keys of it are not known."""
 
     @property
     def open(self) -> bool:
@@ -108,7 +110,8 @@ class Track:
 
     def happened(self, o: Occurrence, now: Moment, lang: str, ids: Ids) -> bool:
         """Take an occurrence; True if the alert changed."""
-        if o.key in self._keys:
+        if o.key in self._keys or (self.open and o.wall_ns <= self.told_wall_ns):
+            self._keys.add(o.key)
             if not self.open:
                 return False
             self._renew(o.details, now, lang)
@@ -226,11 +229,11 @@ class Ids:
     """Alert numbers in order of opening."""
 
     def __init__(self) -> None:
-        self._last = 0
+        self.last = 0
 
     def next(self) -> int:
-        self._last += 1
-        return self._last
+        self.last += 1
+        return self.last
 
 
 def in_order(alerts: Iterable[Alert]) -> tuple[Alert, ...]:

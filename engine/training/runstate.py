@@ -90,7 +90,7 @@ class RunState:
     """One line about a run that is not as it should be though it has not ended: stopped by a signal, silent
     for too long, its log or checkpoints cannot be written, its log is of a newer format."""
     log_tail: tuple[str, ...] = ()
-    """Last lines of what the worker printed, oldest first. Not recorded."""
+    """Last lines of what the worker printed, oldest first. Of a recording fewer (`recording.runlines`)."""
     ranks: tuple[RankState, ...] = ()
     """Of a distributed run: how each process keeps up. Recorded every few seconds."""
     exposed: tuple[tuple[str, str, str], ...] = ()

@@ -68,6 +68,7 @@ class Session:
             if seq == 100:
                 self.run.status, self.run.reason = "failed", "FileNotFoundError: /home/annlee/llm/x.bin"
                 self.run.ended_wall_ns = frame.wall_ns
+                self.run.log_tail = ("step 400 done", "FileNotFoundError: /home/annlee/llm/x.bin")
                 self.run.events = [event(frame.wall_ns, "exception", "no /home/annlee/llm/x.bin", 400)]
                 self.run.seq += 1
         flattener, picker, taker, builder = self._parts

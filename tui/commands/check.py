@@ -139,7 +139,9 @@ def check_node(duration_s: float, config: Config, lang: str) -> Verdict:
 
 
 def check_file(path: Path, config: Config, lang: str) -> Verdict:
-    """Step through every frame of a recording with rules that know nothing of it. Raises CommandError."""
+    """Step through every frame of a recording with rules that know what the session's knew when it began.
+    Raises CommandError."""
+    from dctop.engine.recording.begun import take_up
     from dctop.engine.recording.reader import open_recording
     from dctop.engine.recording.replay import ReplaySource
     from dctop.engine.recording.schema import RecordingError
@@ -151,6 +153,7 @@ def check_file(path: Path, config: Config, lang: str) -> Verdict:
         raise CommandError(str(e)) from None
     try:
         rules = RuleEngine(lang=lang, thresholds=config.rules, own=config.own_rules, energy=config.energy)
+        take_up(rules, source)
         found: dict[int, Alert] = {}
         last: object = None
         lacking: dict[str, tuple[int, str]] = {}
@@ -170,9 +173,14 @@ def check_file(path: Path, config: Config, lang: str) -> Verdict:
         never = tuple((rule, what) for rule, (n, what) in lacking.items() if n == frames)
         if not frames:
             raise CommandError(f"{path}: no frame in it: nothing to judge", 1)
-        return Verdict(str(path), source.t0_ns, source.t1_ns, [found[i] for i in sorted(found)], never)
+        return Verdict(str(path), source.t0_ns, source.t1_ns, _within(found, source.t0_ns), never)
     finally:
         source.close()
+
+
+def _within(found: Mapping[int, Alert], t0_ns: int) -> list[Alert]:
+    """In order of opening, without those that had ended before the recording began."""
+    return [a for _, a in sorted(found.items()) if a.closed_wall_ns is None or a.closed_wall_ns >= t0_ns]
 
 
 # -- words --------------------------------------------------------------------------------------------------

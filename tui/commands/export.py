@@ -5,11 +5,21 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctop.tui.commands import TABLE, CommandError
-from dctop.tui.ranges import add_range, open_file, output, range_of, refuse_source, temporary
+from dctop.tui.ranges import (
+    add_range,
+    add_redact,
+    open_file,
+    output,
+    range_of,
+    redacted,
+    refuse_source,
+    temporary,
+)
 
 if TYPE_CHECKING:
     from dctop.engine.export.tables import Scope
@@ -39,6 +49,7 @@ def configure(parser: ArgumentParser) -> None:
         help="only these: cpu, cpu.util_pct, 'disk.*{disk=nvme*}' ... (all)",
     )  # fmt: skip
     add_range(parser)
+    add_redact(parser)
     parser.epilog = "docs/EXPORT.md describes the tables and their columns."
 
 
@@ -57,22 +68,30 @@ def run(args: Namespace) -> int:
         with open_file(args.file) as recording:
             part = range_of(args, recording)
             scope = Scope(part.t0, part.t1, tuple(args.metric))
-            _check_metrics(recording, scope)
-            if args.to in ("csv", "jsonl", "parquet"):
-                return _tables(recording, scope, args)
-            return _document(recording, scope, args)
+            keys = _asked(recording, scope)
+            if not args.redact:
+                return _export(recording, scope, args)
+            with redacted(recording) as (copy, redactor):
+                scope = replace(scope, metrics=tuple(map(redactor.series, keys)))
+                return _export(copy, scope, args)
     except (ExportError, RecordingError) as e:
         raise CommandError(str(e), 1) from None
 
 
-def _check_metrics(recording: Recording, scope: Scope) -> None:
-    """Refuse a filter that matches nothing."""
+def _export(recording: Recording, scope: Scope, args: Namespace) -> int:
+    if args.to in ("csv", "jsonl", "parquet"):
+        return _tables(recording, scope, args)
+    return _document(recording, scope, args)
+
+
+def _asked(recording: Recording, scope: Scope) -> list[str]:
+    """The series that are asked for by name; none: all. Refuses a filter that matches nothing."""
     from dctop.engine.config import suggest
     from dctop.engine.export.tables import matches, metric_columns
     from dctop.engine.recording.facts import series_keys
 
     if not scope.metrics:
-        return
+        return []
     known = [c.name for c in metric_columns(recording, scope)]
     for want in scope.metrics:
         if not any(matches(want, key) for key in known):
@@ -81,6 +100,7 @@ def _check_metrics(recording: Recording, scope: Scope) -> None:
             raise CommandError(
                 f"no series {want} in {recording.path}{near or ': docs/METRICS.md lists them'}"
             )
+    return [key for key in known if scope.takes(key)]
 
 
 def _document(recording: Recording, scope: Scope, args: Namespace) -> int:

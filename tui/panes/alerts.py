@@ -169,7 +169,7 @@ class AlertsPane(DataPane):
         if self._head:
             unusual = board.mark_rows(view.source, view.look, w, room - len(rows) - 1)
             rows += [fit_row((), w), *unusual] if unusual else []
-        below = board.blind_rows(blind, view.look, w, room - len(rows) - 1)
+        below = board.blind_rows(blind, view.look, w, room - len(rows) - 1, board.lang_of(view.source))
         rows += [fit_row((), w), *below] if below else []
         if strip:
             rows += [fit_row((), w)] * (room - len(rows))
@@ -184,7 +184,7 @@ class AlertsPane(DataPane):
         if not standings:
             return [], blind
         long = w >= board.LONG_W and h >= board.LONG_H
-        rows = board.rows(standings, view.look, w, long)
+        rows = board.rows(standings, view.look, w, long, board.lang_of(view.source))
         return ([*rows, fit_row((), w)] if long else rows), blind
 
     def _notes(self, view: View, a: Alert, now: int) -> str:
@@ -263,7 +263,7 @@ class AlertsPane(DataPane):
             return message((head,), w, h, head=S.GOOD)
         rows = [fit_row(((head, S.GOOD),), w)]
         if blind:  # the board above has said the rest
-            return [*rows, *board.blind_rows(blind, view.look, w, h - 1)][:h]
+            return [*rows, *board.blind_rows(blind, view.look, w, h - 1, board.lang_of(view.source))][:h]
         about = (
             f"{self.watch.rules} rules watch memory, utilisation, convergence, storage, network and the "
             "training's own health."

@@ -165,7 +165,7 @@ def log_rows(run: RunState, w: int, h: int, look: Look, scroll: int, replay: boo
     scroll = max(0, min(scroll, len(lines) - (h - 1)))
     rows = [heading("log", w, f"{scroll} newer" if scroll else "stdout.log")]
     if not lines:
-        why = "not part of a recording" if replay else "nothing was printed"
+        why = "nothing of it was recorded" if replay else "nothing was printed"
         rows.append(fit_row(((why, S.DIM),), w))
     stop = len(lines) - scroll
     for text in lines[max(0, stop - (h - 1)) : stop]:

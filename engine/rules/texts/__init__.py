@@ -53,6 +53,8 @@ class Catalogue:
     needs: Mapping[str, str]
     words: Mapping[str, str]
     """Words the commands print around the texts."""
+    report: Mapping[str, str]
+    """What a report says of its own (`engine.report`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from dctop.engine.rules.texts import (
     en_storage,
     en_utilisation,
 )
+from dctop.engine.rules.texts.en_report import REPORT
 
 FAMILIES = (
     en_memory,
@@ -119,8 +120,42 @@ WORDS: dict[str, str] = {
     "info": "note",
     "warning": "warning",
     "critical": "critical",
+    "board.oom": "1 out of memory",
+    "board.utilisation": "2 low utilisation",
+    "board.inference": "3 slow inference",
+    "board.convergence": "4 slow convergence",
+    "board.accuracy": "5 accuracy at inference",
+    "board.compute": "compute",
+    "board.storage": "storage",
+    "board.network": "network",
+    "board.framework": "framework",
+    "short.oom": "1 memory",
+    "short.utilisation": "2 util",
+    "short.inference": "3 inference",
+    "short.convergence": "4 convergence",
+    "short.accuracy": "5 accuracy",
+    "short.compute": "compute",
+    "short.storage": "storage",
+    "short.network": "network",
+    "short.framework": "framework",
+    "status.well": "well",
+    "status.suspect": "suspect",
+    "status.firing": "firing",
+    "status.unknown": "unknown",
+    "board.pending": "{rule} pending",
+    "board.none": "no rule about it yet",
+    "board.rules": "{n} rules",
+    "board.judged": "{judged}/{n} rules, {needs}",
+    "board.unusual": "UNUSUAL NOW",
+    "board.mark": "{kind} of {key}",
+    "mark.spike": "spike",
+    "mark.shift": "shift",
+    "mark.drift": "drift",
+    "mark.stall": "stall",
+    "board.blind": "NOT CHECKED {n} rules",
+    "board.blind.one": "NOT CHECKED 1 rule",
 }
 
 RULES: dict[str, RuleText] = {key: text for family in FAMILIES for key, text in family.RULES.items()}
 
-CATALOGUE = Catalogue(RULES, NEEDS, WORDS)
+CATALOGUE = Catalogue(RULES, NEEDS, WORDS, REPORT)

@@ -24,6 +24,7 @@ from dctop.engine.rules.texts import (
     zh_storage,
     zh_utilisation,
 )
+from dctop.engine.rules.texts.zh_report import REPORT
 
 FAMILIES = (
     zh_memory,
@@ -119,8 +120,42 @@ WORDS: dict[str, str] = {
     "info": "提示",
     "warning": "警告",
     "critical": "严重",
+    "board.oom": "1 内存不足",
+    "board.utilisation": "2 利用率低",
+    "board.inference": "3 推理慢",
+    "board.convergence": "4 收敛慢",
+    "board.accuracy": "5 推理精度",
+    "board.compute": "计算",
+    "board.storage": "存储",
+    "board.network": "网络",
+    "board.framework": "框架",
+    "short.oom": "1 内存",
+    "short.utilisation": "2 利用率",
+    "short.inference": "3 推理",
+    "short.convergence": "4 收敛",
+    "short.accuracy": "5 精度",
+    "short.compute": "计算",
+    "short.storage": "存储",
+    "short.network": "网络",
+    "short.framework": "框架",
+    "status.well": "正常",
+    "status.suspect": "可疑",
+    "status.firing": "告警",
+    "status.unknown": "未知",
+    "board.pending": "{rule} 待定",
+    "board.none": "尚无相关规则",
+    "board.rules": "{n} 条规则",
+    "board.judged": "{judged}/{n} 条规则，{needs}",
+    "board.unusual": "此刻异常",
+    "board.mark": "{key} {kind}",
+    "mark.spike": "突增突减",
+    "mark.shift": "水平改变",
+    "mark.drift": "漂移",
+    "mark.stall": "停滞",
+    "board.blind": "未检查 {n} 条规则",
+    "board.blind.one": "未检查 1 条规则",
 }
 
 RULES: dict[str, RuleText] = {key: text for family in FAMILIES for key, text in family.RULES.items()}
 
-CATALOGUE = Catalogue(RULES, NEEDS, WORDS)
+CATALOGUE = Catalogue(RULES, NEEDS, WORDS, REPORT)

@@ -10,6 +10,7 @@ import pytest
 
 from dctop.engine import live
 from dctop.engine.live import LiveEngine
+from dctop.engine.recording.reader import open_recording
 from dctop.probes.base import Probe, Sample
 
 TICKS = 150
@@ -81,3 +82,40 @@ def test_without_a_recording_memory_is_the_limit(engine: LiveEngine) -> None:
     assert engine.look_back(1000) <= 28
     assert len([v for v in engine.wide("memory.free_bytes", 50, 2) if v == v]) <= 21
     assert not engine.events()
+
+
+def test_a_recording_begun_in_mid_session_holds_what_was_in_memory_and_what_the_rules_knew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LOOK_BACK_TICKS", 30)
+    engine = LiveEngine(0.02, runs_dir=False, probes=[Counting()])
+    engine.start()
+    try:
+        assert engine.wait_ticks(50, 60)
+        engine.start_recording(tmp_path / "a.dctop")
+        assert engine.wait_ticks(20, 60)
+    finally:
+        engine.stop()
+    with open_recording(tmp_path / "a.dctop") as r:
+        span, told = r.seq_range, r.begun()
+        assert span is not None and told is not None
+        upto = told["upto"]
+        assert upto == told["seq"] and upto - span[0] == 28
+        frames = list(r.frames(*span))
+        assert [f.seq for f in frames] == list(range(span[0], span[1] + 1))
+        assert not r.gaps or all(g.reason == "nothing was recorded" for g in r.gaps)
+        counts = [f.value("memory.free_bytes") for f in frames]
+        assert counts == sorted(counts, key=float) and r.info.problems == ()  # type: ignore[arg-type]
+        assert r.meta["close_reason"] == "quit"
+
+
+def test_a_recording_of_a_session_from_its_first_tick_has_nothing_before_it(tmp_path: Path) -> None:
+    engine = LiveEngine(0.02, runs_dir=False, probes=[Counting()])
+    engine.start_recording(tmp_path / "a.dctop")
+    engine.start()
+    assert engine.wait_ticks(5, 60)
+    engine.stop()
+    with open_recording(tmp_path / "a.dctop") as r:
+        told = r.begun()
+        assert r.seq_range is not None and r.seq_range[0] == 1
+        assert told is not None and told["upto"] is None and told["seq"] is None

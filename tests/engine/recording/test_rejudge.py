@@ -3,24 +3,34 @@ with planted troubles, compared tick by tick. More of them: `make trials`."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dctop.engine.metrics.lookback import LookBack
+from dctop.engine.recording.begun import body_of, take_up
 from dctop.engine.recording.flatten import Flattener
 from dctop.engine.recording.proctable import ProcessPicker
+from dctop.engine.recording.reader import open_recording
+from dctop.engine.recording.redaction import Redactor
 from dctop.engine.recording.replay import ReplaySource
+from dctop.engine.recording.rewrite import rewrite
 from dctop.engine.recording.runtake import Taker
 from dctop.engine.recording.store import Item, Store
+from dctop.engine.rules import carried
 from dctop.engine.rules.alert import Alert
+from dctop.engine.rules.anomaly import Anomaly
+from dctop.engine.rules.detector import Detector
 from dctop.engine.rules.engine import RuleEngine
 from tests.engine.rules.gpus import rank
 from tests.engine.rules.scene import GIB, HEALTHY
 from tests.fakes.source import FakeRun, FakeSource, process
 
 TICKS = 320
+S = 10**9
 Facts = list[tuple[object, ...]]
 
 
@@ -47,7 +57,7 @@ class Session:
         names = sorted(self._troubles())
         self.plan = {
             name: (begin := self.r.randrange(10, TICKS - 60), begin + self.r.randrange(20, 150))
-            for name in self.r.sample(names, 4)
+            for name in self.r.sample(names, min(4, len(names)))
         }
 
     def _troubles(self) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
@@ -111,27 +121,69 @@ class Ranked(Session):
             self.run.publish(ranks=ranks, config=config, exposed=(saved,) if n > 150 else ())
 
 
-def live_and_again(seed: int, path: Path, kind: type[Session] = Session) -> tuple[list[Facts], list[Facts]]:
-    """The alerts of every tick, live and from the recording."""
-    session = kind(seed)
+class Busy(Session):
+    """A processor that is a little busier for a minute and a half."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.plan = {"busy": (100, 190)}
+
+    def _troubles(self) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+        s = self.source
+        busy, idle = (
+            {"cpu.idle_ticks": 500, "cpu.user_ticks": 300},
+            {"cpu.idle_ticks": 780, "cpu.user_ticks": 20},
+        )
+        return {"busy": (lambda: s.rate(busy), lambda: s.rate(idle))}
+
+
+def usual() -> dict[str, list[float]]:
+    """As if an earlier life had learned that the processor's use hardly ever moves."""
+    d = Detector(5.0, 0.0)
+    for n in range(700):
+        d.update(2.5 + 0.01 * (n % 3))
+    return {"cpu.util_pct": d.state()}
+
+
+def live_and_again(
+    session: Session, path: Path, begin: int = 0, learned: bool = False
+) -> tuple[list[Facts], list[Facts]]:
+    """The alerts of every tick, live and from the recording that began at tick `begin`."""
     source, rules = session.source, RuleEngine()
+    before = LookBack(300)
+    assert source.current is not None
+    before.append(source.current.frame)
+    if learned:
+        next(r for r in rules.rules if isinstance(r, Anomaly)).restore(usual())
     flattener, picker, taker = Flattener(), ProcessPicker(), Taker()
     store = Store(path, interval_s=1.0, meta={"tick_hz": "100"}, durability="relaxed")
     live: list[Facts] = []
     for n in range(TICKS):
         session.tick(n)
-        rules.tick(source)
-        live.append(facts(list(rules.alerts())))
         snap = source.current
         assert snap is not None
         frame = snap.frame
+        body = None
+        if n == begin:
+            body = body_of(rules, before[-1].seq)
+            for old in before:
+                changes = taker.take([a for a in rules.alerts() if a.open], (), old.wall_ns)
+                changes.begun = body if old.seq == before[-1].seq else None
+                flat = flattener.flatten(old, picker.pick(old.processes), changes.hot)
+                store.write([Item(old.wall_ns, old.seq, flat, None, changes, old.events)])
+        before.append(frame)
+        rules.tick(source)
+        if n < begin:
+            continue
+        live.append(facts(list(rules.alerts())))
         changes = taker.take(rules.alerts(), source.runs(), frame.wall_ns)
         flat = flattener.flatten(frame, picker.pick(frame.processes), changes.hot)
         store.write([Item(frame.wall_ns, frame.seq, flat, snap.values, changes, frame.events)])
     store.close("done")
     again: list[Facts] = []
     replay, rules = ReplaySource(path), RuleEngine()
-    more = True
+    assert take_up(rules, replay)
+    more = replay.step(1)
     while more:
         rules.tick(replay)
         again.append(facts(list(rules.alerts())))
@@ -142,7 +194,7 @@ def live_and_again(seed: int, path: Path, kind: type[Session] = Session) -> tupl
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_session_judged_again_gives_the_same_alerts_at_the_same_times(seed: int, tmp_path: Path) -> None:
-    live, again = live_and_again(seed, tmp_path / "a.dctop")
+    live, again = live_and_again(Session(seed), tmp_path / "a.dctop")
     assert len(live) == len(again) == TICKS
     for n, (a, b) in enumerate(zip(live, again)):
         assert a == b, n
@@ -150,8 +202,87 @@ def test_a_session_judged_again_gives_the_same_alerts_at_the_same_times(seed: in
 
 
 def test_ranks_and_what_others_can_read_are_judged_alike(tmp_path: Path) -> None:
-    live, again = live_and_again(7, tmp_path / "a.dctop", Ranked)
+    live, again = live_and_again(Ranked(7), tmp_path / "a.dctop")
     for n, (a, b) in enumerate(zip(live, again, strict=True)):
         assert a == b, n
     told = {fact[1] for tick in live for fact in tick}
     assert {"straggler-wait", "data-exposure"} <= told
+
+
+@pytest.mark.parametrize(("seed", "begin"), [(0, 130), (1, 40), (2, 220), (3, 40), (4, 130), (5, 220)])
+def test_a_session_recorded_from_its_middle_is_judged_as_it_was_live(
+    seed: int, begin: int, tmp_path: Path
+) -> None:
+    live, again = live_and_again(Session(seed), tmp_path / "a.dctop", begin)
+    assert len(live) == len(again) == TICKS - begin
+    for n, (a, b) in enumerate(zip(live, again)):
+        assert a == b, n
+
+
+@pytest.mark.parametrize("begin", [0, 140])
+def test_what_an_earlier_life_had_learned_counts_again(begin: int, tmp_path: Path) -> None:
+    live, again = live_and_again(Busy(1), tmp_path / "a.dctop", begin, learned=True)
+    assert live == again
+    noted = {a[1] for tick in live for a in tick}
+    assert "anomaly" in noted
+    unlearned, _ = live_and_again(Busy(1), tmp_path / "b.dctop")
+    assert "anomaly" not in {a[1] for tick in unlearned for a in tick}, "the session shows the difference"
+
+
+def test_a_part_cut_out_begins_with_what_was_open(tmp_path: Path) -> None:
+    live, _ = live_and_again(Session(3), tmp_path / "a.dctop")
+    with open_recording(tmp_path / "a.dctop") as whole:
+        t0, _ = whole.time_range or (0, 0)
+        n = next(
+            n for n in range(60, TICKS) if sum(a[4] == "firing" and a[5] < t0 + (n - 2) * S for a in live[n])
+        )
+        rewrite(whole, tmp_path / "b.dctop", what="cut", t0_ns=t0 + n * S)
+    wanted = {(a[0], a[1], a[5]) for a in live[n] if a[4] == "firing"}
+    replay, rules = ReplaySource(tmp_path / "b.dctop"), RuleEngine()
+    assert replay.recording.begun() is None and take_up(rules, replay)
+    assert {(a.id, a.rule, a.opened_wall_ns) for a in rules.alerts()} == wanted
+    rules.tick(replay)
+    while replay.step(1):
+        rules.tick(replay)
+    again = facts([a for a in rules.alerts() if (a.id, a.rule, a.opened_wall_ns) in wanted])
+    assert [a[:7] for a in again] == [a[:7] for a in live[-1] if (a[0], a[1], a[5]) in wanted]
+    replay.close()
+
+
+def test_what_the_rules_knew_is_redacted_with_the_rest_and_still_taken(tmp_path: Path) -> None:
+    live, _ = live_and_again(Session(3), tmp_path / "a.dctop", 220)
+    redactor = Redactor()
+    redactor.learn_host("data")  # the mount's name
+    with open_recording(tmp_path / "a.dctop") as whole:
+        rewrite(whole, tmp_path / "b.dctop", what="redacted", changer=redactor)
+    replay, rules = ReplaySource(tmp_path / "b.dctop"), RuleEngine()
+    told = replay.recording.begun()
+    assert told is not None and "/data" not in json.dumps(told)
+    assert take_up(rules, replay)
+    assert [a.id for a in rules.alerts()] == [a[0] for a in live[0]]
+    replay.close()
+
+
+def test_nothing_of_another_version_or_shape_is_taken(tmp_path: Path) -> None:
+    rules, fresh = RuleEngine(), RuleEngine()
+    session = Session(2)
+    for n in range(200):
+        session.tick(n)
+        rules.tick(session.source)
+    told = carried.memory(rules)
+    bad: list[dict[str, object]] = [
+        {**told, "version": 0},
+        {},
+        {**told, "classes": {**told["classes"], "dctop.engine.rules.window:Trail": ["x"]}},
+        {**told, "classes": {**told["classes"], "os:system": []}},
+        {**told, "classes": {**told["classes"], "dctop.engine.rules.engine:RuleEngine": []}, "now": []},
+        {**told, "ids": None},
+        {**told, "slots": {"disk-fill": {**told["slots"]["disk-fill"], "tracks": ["l", 3]}}},
+        {**told, "slots": {"disk-fill": {**told["slots"]["disk-fill"], "items": ["r", 10**6]}}},
+    ]
+    for data in bad:
+        with pytest.raises(carried.NotTaken):
+            carried.recall(fresh, data, None)
+        assert fresh.alerts() == () and fresh.counts == (0, 0, 0)
+    carried.recall(fresh, told, None)
+    assert facts(list(fresh.alerts())) == facts(list(rules.alerts()))

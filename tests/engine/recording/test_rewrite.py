@@ -14,6 +14,7 @@ from dctop.engine.recording.reader import Recording, RecordingError, open_record
 from dctop.engine.recording.redaction import Redactor, redactor_of
 from dctop.engine.recording.replay import ReplaySource
 from dctop.engine.recording.rewrite import rewrite, step_blocks
+from dctop.probes.base import GpuProcess, Sample, Value
 from tests.fakes.frames import process
 from tests.fakes.recordings import Session, damage, everything, session
 
@@ -179,3 +180,21 @@ def test_pseudonyms_are_consistent() -> None:
     assert json.loads(r.body("run_state", '{"host": "h", "config": {"batch": 32}}'))["config"] == {
         "batch": 32
     }
+
+
+def test_processes_on_gpus_stay_in_a_redacted_copy_under_the_device_s_pseudonym(tmp_path: Path) -> None:
+    uuid = "GPU-8f3b6c1d-0000-1111-2222-333344445555"
+    live = Session(tmp_path / "a.dctop")
+    for frame in live.stream.take(70):
+        values: dict[str, Value] = {f"gpu.util_pct{{gpu={uuid}}}": 90}
+        rows = [GpuProcess(103, uuid, "C", 5 << 30, 80)]
+        frame.samples["gpu"] = Sample("gpu", frame.mono_ns, frame.wall_ns, values, None, (), (), rows)
+        live._write(frame)
+    with open_recording(live.close()) as a:
+        rewrite(a, tmp_path / "r.dctop", what="redacted", changer=redactor_of(a))
+    with open_recording(tmp_path / "r.dctop") as b:
+        for frame in frames(b):
+            gpu = frame.samples["gpu"]
+            (row,) = gpu.gpu_processes or ()
+            assert row == GpuProcess(103, row.gpu, "C", 5 << 30, 80)
+            assert list(gpu.values) == [f"gpu.util_pct{{gpu={row.gpu}}}"] and uuid[4:] not in row.gpu

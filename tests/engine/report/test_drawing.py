@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dctop.engine.report.blocks import Band, Chart, Curve, Point
+from dctop.engine.report.say import Say
 from dctop.engine.report.svg import draw, scale, time_ticks, unbroken
 from dctop.engine.report.units import number, offset, quantity, span, spark
 from dctop.tui.dialogs.times import moment_ns
@@ -26,13 +27,13 @@ def chart(values: list[float | None], unit: str = "%", **more: object) -> Chart:
 def test_a_hole_is_left_open_and_a_gap_hatched() -> None:
     c = chart([1, 2, None, 3, 4, 5], bands=[Band(T0 + 4 * S, T0 + 5 * S, "gap", "lost")])
     assert [len(part) for part in unbroken(c.curves[0].points, c)] == [2, 2, 1]
-    svg = draw(c, 1)
+    svg = draw(c, 1, Say())
     assert svg.count("<polyline") == 2 and svg.count("<circle") == 1 and 'fill="url(#h1)"' in svg
     ET.fromstring(svg)
 
 
 def test_every_point_lies_within_the_picture() -> None:
-    svg = draw(chart([0.0, 100.0, 50.0], top=100.0), 1)
+    svg = draw(chart([0.0, 100.0, 50.0], top=100.0), 1, Say())
     for xs in re.findall(r'points="([^"]+)"', svg):
         for pair in xs.split():
             x, y = map(float, pair.split(","))
@@ -60,7 +61,7 @@ def test_axes_have_round_ends(values: list[float | None], unit: str, first: floa
 )
 @settings(max_examples=80, deadline=None)
 def test_whatever_the_values_it_is_a_picture(values: list[float | None], unit: str) -> None:
-    ET.fromstring(draw(chart(values, unit), 1))
+    ET.fromstring(draw(chart(values, unit), 1, Say()))
 
 
 @pytest.mark.parametrize("seconds", [1, 7, 59, 600, 3600, 86_400, 7 * 86_400, 90 * 86_400])

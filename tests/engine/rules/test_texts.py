@@ -29,8 +29,8 @@ def test_languages_have_the_same_keys_and_fields(rule: str) -> None:
         assert fields(text) == fields(zh[path]), path
 
 
-@pytest.mark.parametrize("group", ["needs", "words"])
-def test_needs_and_words_are_the_same_in_both(group: str) -> None:
+@pytest.mark.parametrize("group", ["needs", "words", "report"])
+def test_needs_words_and_report_are_the_same_in_both(group: str) -> None:
     en, zh = (getattr(catalogue(lang), group) for lang in ("en", "zh"))
     assert en.keys() == zh.keys()
     for key in en:

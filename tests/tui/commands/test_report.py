@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
+from dctop.probes.base import Sample
 from dctop.tui.cli import main
-from tests.fakes.recordings import damage, session
+from tests.fakes.recordings import Session, damage, session
 from tests.terminal import Terminal
 
 
@@ -179,3 +183,92 @@ def test_a_cut_is_judged_and_replayed(path: Path, tmp_path: Path, capsys: pytest
     capsys.readouterr()
     assert main(["check", str(out), "--json"]) in (0, 1)
     assert json.loads(capsys.readouterr().out)["source"] == str(out)
+
+
+# -- without names ------------------------------------------------------------------------------------------
+
+NAMES = ("annlee", "gpu-node-17", "moonshot", "10.20.30.40", "991234", "trainllm", "gossip")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go."""
+    made = tmp_path / "scratch"
+    made.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(made))
+    return made
+
+
+@pytest.fixture
+def named(path: Path, tmp_path: Path) -> Path:
+    """A recording whose own name tells something."""
+    return shutil.copy(path, tmp_path / "gossip.dctop")
+
+
+@pytest.mark.parametrize("to", ["md", "html"])
+def test_a_redacted_report_tells_the_story_without_a_name(
+    named: Path, scratch: Path, capsys: pytest.CaptureFixture[str], to: str
+) -> None:
+    assert main(["report", str(named), "--to", to, "--redact"]) == 0
+    out, err = capsys.readouterr()
+    assert [n for n in NAMES if n in out] == []
+    assert "host-1" in out and "91 % full" in out and "dctop replay redacted.dctop --at +" in out
+    assert "dctop-redact" not in out
+    assert "markers and notes were kept" in err
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("to", ["csv", "jsonl", "perfetto", "openmetrics", "parquet"])
+def test_a_redacted_export_holds_no_name(
+    named: Path, scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], to: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    table = ["--table", "all"] if to in ("csv", "jsonl", "parquet") else []
+    assert main(["export", str(named), "--to", to, *table, "-o", str(out), "--redact"]) == 0
+    text = "".join(p.read_bytes().decode("latin-1") for p in out.iterdir())
+    assert [n for n in NAMES if n in text] == []
+    assert list(scratch.iterdir()) == []
+
+
+def test_of_a_redacted_export_series_are_chosen_by_their_own_names(
+    tmp_path: Path, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Session(tmp_path / "a.dctop")
+    for frame in store.stream.take(5):
+        frame.samples["filesystem"] = Sample(
+            "filesystem", frame.mono_ns, frame.wall_ns, {"fs.used_bytes{mount=/home/annlee}": 5}
+        )
+        store._write(frame)
+    path = store.close()
+    asked = ["--metric", "fs.*{mount=/home/ann*}"]
+    assert main(["export", str(path), "--to", "csv", *asked, "--redact"]) == 0
+    head = capsys.readouterr().out.splitlines()[0]
+    assert head.startswith("time,seq,mono_ns,fs.used_bytes{mount=/home/") and "annlee" not in head
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_redacted_copy_is_the_owner_s_and_gone_when_interrupted(
+    path: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    pipe, scratch = tmp_path / "pipe", tmp_path / "scratch"
+    os.mkfifo(pipe)  # nobody reads: the report waits with its copy beside it
+    scratch.mkdir()
+    code = "import sys; from dctop.tui.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", code, "report", str(path), "--to", "md", "-o", str(pipe), "--redact"]
+    with subprocess.Popen(argv, env={**os.environ, "TMPDIR": str(scratch)}, umask=0) as process:
+        while not (copies := list(scratch.glob("*/*.dctop"))) and process.poll() is None:
+            os.sched_yield()
+        (copy,) = copies
+        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+        assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
+        process.send_signal(number)
+        assert process.wait(60) == (130 if number == signal.SIGINT else 128 + number)
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_redacted_copy_that_finds_no_room_says_so(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert "set TMPDIR" in said(capsys, ["report", str(path), "--redact"], 1)

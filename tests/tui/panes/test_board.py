@@ -29,6 +29,8 @@ LACKING = {"loss-spike": "a training run", "oom-cuda": "a training run", "nic-er
 class Live(FakeSource):
     """With a rule engine behind it."""
 
+    lang = "en"
+
     def board(self) -> tuple[Standing, ...]:
         return board(RULES, LACKING, self.alerts(), {"host-mem-low"})
 
@@ -74,6 +76,25 @@ def test_a_line_each_where_there_is_room() -> None:
     assert "/data is full" in lines[10]
     text = "\n".join(lines)
     assert "NOT CHECKED 3 rules" in text and "needs a training run: loss-spike, oom-cuda" in text
+
+
+def test_the_board_speaks_the_language_of_the_alerts() -> None:
+    src = some()
+    src.lang = "zh"
+    src.marks = lambda: {"cpu.util_pct": "spike"}  # type: ignore[attr-defined]
+    pane = AlertsPane()
+    pane.whole = True
+    text = "\n".join(as_lines(pane.body(view_of(src), 60, 36)))
+    assert all(
+        word in text
+        for word in ("1 内存不足", "可疑", "host-mem-low 待定", "尚无相关规则", "未检查 3 条规则")
+    )
+    assert not any(
+        word in text for word in ("suspect", "unknown", "firing", "NOT CHECKED", "needs", "storage")
+    )
+    assert {len(line) for line in as_lines(pane.body(view_of(some()), 60, 36))} == {60}
+    short = "\n".join(as_lines(pane.body(view_of(src), 60, 12)))
+    assert "1 内存" in short and "1 memory" not in short
 
 
 def test_what_is_unusual_alone_is_a_mark_and_no_alert() -> None:
