@@ -96,9 +96,46 @@ class Session:
         self.run.steps(self.r.randrange(0, 20), 1.0, **self.fields)
 
 
-def live_and_again(seed: int, path: Path) -> tuple[list[Facts], list[Facts]]:
+class Layers(Session):
+    """A training whose single layers fall ill, one after the other."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        config = self.run.now.config
+        names = {"names": ["a", "b"], "first": 0, "last": 1, "weights": 2, "relus": ["ReLU 1"]}
+        options = {**config["config"], "target": 0.95, "schedule": "constant"}
+        self.run.publish(
+            config={
+                **config,
+                "config": options,
+                "layers": names,
+                "target_of": "accuracy",
+                "total_steps": 2000,
+            }
+        )
+        self.plan = {"dead": (20, 60), "vanished": (100, 140), "frozen": (160, 320), "scale": (200, 240)}
+
+    def _troubles(self) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+        def begins(**fields: float) -> Callable[[], object]:
+            return lambda: self.fields.update(fields)
+
+        def ends(**fields: float) -> Callable[[], object]:
+            return lambda: [self.fields.pop(name) for name in fields] and self.fields.update(loss=0.5)
+
+        ill: dict[str, dict[str, float]] = {
+            "dead": {"dead_share": 1.0, "dead_layer": 0, "loss": 2.303},
+            "vanished": {"grad_first": 1e-9, "grad_last": 0.5, "loss": 2.303},
+            "scale": {"amp_scale": 0.25},
+        }
+        found = {name: (begins(**fields), ends(**fields)) for name, fields in ill.items()}
+        told = {"parameters": ["a"], "count": 1, "of": 2, "why": {"optimizer": 1}, "steps": 100, "lr": 1e-3}
+        found["frozen"] = (lambda: self.run.event("frozen", "frozen", None, **told), lambda: None)
+        return {**super()._troubles(), **found}
+
+
+def live_and_again(seed: int, path: Path, kind: type[Session] = Session) -> tuple[list[Facts], list[Facts]]:
     """The alerts of every tick, live and from the recording."""
-    session = Session(seed)
+    session = kind(seed)
     source, rules = session.source, RuleEngine()
     flattener, picker, taker = Flattener(), ProcessPicker(), Taker()
     store = Store(path, interval_s=1.0, meta={"tick_hz": "100"}, durability="relaxed")
@@ -132,3 +169,12 @@ def test_a_session_judged_again_gives_the_same_alerts_at_the_same_times(seed: in
     for n, (a, b) in enumerate(zip(live, again)):
         assert a == b, n
     assert any(live)
+
+
+def test_what_layers_show_is_judged_again_alike(tmp_path: Path) -> None:
+    live, again = live_and_again(1, tmp_path / "a.dctop", Layers)
+    assert live == again
+    told = {alert[1] for tick in live for alert in tick}
+    assert {
+        "dead-relu", "grad-vanishing", "param-not-updating", "amp-scale-collapse", "slow-convergence"
+    } <= told  # fmt: skip
