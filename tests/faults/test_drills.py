@@ -57,7 +57,7 @@ def test_a_nan_ends_the_run_after_20_steps_and_spares_the_checkpoint(drills: dic
     first = find(state, "nonfinite")
     assert first.step == 12 and first.data["last_finite_step"] == 11
     assert first.data["last_finite_loss"] == pytest.approx(state.columns["loss"][10], rel=1e-4)
-    assert first.data["loss"] == "nan" and first.data["lr"] == 0.001
+    assert first.data["loss"] == "nan" and first.data["lr"] == 0.001 and first.data["origin"] == "input"
     assert state.step == 32 and [math.isnan(x) for x in state.columns["loss"]] == [i >= 11 for i in range(32)]
     saved = [e.data["ok"] for e in state.events if e.kind == "checkpoint"]
     assert saved == [True, False, False]  # steps 10, 20, 30

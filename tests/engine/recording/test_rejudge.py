@@ -145,6 +145,43 @@ def usual() -> dict[str, list[float]]:
     return {"cpu.util_pct": d.state()}
 
 
+class Layers(Session):
+    """A training whose single layers fall ill, one after the other."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        config = self.run.now.config
+        names = {"names": ["a", "b"], "first": 0, "last": 1, "weights": 2, "relus": ["ReLU 1"]}
+        options = {**config["config"], "target": 0.95, "schedule": "constant"}
+        self.run.publish(
+            config={
+                **config,
+                "config": options,
+                "layers": names,
+                "target_of": "accuracy",
+                "total_steps": 2000,
+            }
+        )
+        self.plan = {"dead": (20, 60), "vanished": (100, 140), "frozen": (160, 320), "scale": (200, 240)}
+
+    def _troubles(self) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+        def begins(**fields: float) -> Callable[[], object]:
+            return lambda: self.fields.update(fields)
+
+        def ends(**fields: float) -> Callable[[], object]:
+            return lambda: [self.fields.pop(name) for name in fields] and self.fields.update(loss=0.5)
+
+        ill: dict[str, dict[str, float]] = {
+            "dead": {"dead_share": 1.0, "dead_layer": 0, "loss": 2.303},
+            "vanished": {"grad_first": 1e-9, "grad_last": 0.5, "loss": 2.303},
+            "scale": {"amp_scale": 0.25},
+        }
+        found = {name: (begins(**fields), ends(**fields)) for name, fields in ill.items()}
+        told = {"parameters": ["a"], "count": 1, "of": 2, "why": {"optimizer": 1}, "steps": 100, "lr": 1e-3}
+        found["frozen"] = (lambda: self.run.event("frozen", "frozen", None, **told), lambda: None)
+        return {**super()._troubles(), **found}
+
+
 def live_and_again(
     session: Session, path: Path, begin: int = 0, learned: bool = False
 ) -> tuple[list[Facts], list[Facts]]:
@@ -286,3 +323,12 @@ def test_nothing_of_another_version_or_shape_is_taken(tmp_path: Path) -> None:
         assert fresh.alerts() == () and fresh.counts == (0, 0, 0)
     carried.recall(fresh, told, None)
     assert facts(list(fresh.alerts())) == facts(list(rules.alerts()))
+
+
+def test_what_layers_show_is_judged_again_alike(tmp_path: Path) -> None:
+    live, again = live_and_again(Layers(1), tmp_path / "a.dctop")
+    assert live == again
+    told = {alert[1] for tick in live for alert in tick}
+    assert {
+        "dead-relu", "grad-vanishing", "param-not-updating", "amp-scale-collapse", "slow-convergence"
+    } <= told  # fmt: skip

@@ -114,8 +114,57 @@ def test_mixed_precision_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     logged = steps(tmp_path)
     assert (made.precision.scaler is not None) == (precision == "fp16")
     assert logged[-1]["loss"] < logged[0]["loss"] and logged[0]["grad_norm"] > 0
+    assert [r.get("amp_scale") for r in logged] == [1024.0 if precision == "fp16" else None] * 20
     if precision == "fp16":
         assert max(r["grad_norm"] for r in logged) < 100  # unscaled: the scale is 1024
+
+
+def test_skipped_steps_show_in_the_scale_and_are_no_lost_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda()
+    monkeypatch.setattr(cuda, "scaler", lambda: torch.amp.GradScaler("cpu", init_scale=2.0**100))
+    made = trainer(tmp_path, cuda, monkeypatch, precision="fp16", max_steps=4)
+    before = [p.clone() for p in made.model.parameters()]
+    made.run()
+    made.log.close()
+    assert [r["amp_scale"] for r in steps(tmp_path)] == pytest.approx(
+        [2.0**99, 2.0**98, 2.0**97, 2.0**96], rel=1e-5
+    )
+    assert all(torch.equal(a, b) for a, b in zip(before, made.model.parameters(), strict=True))
+    assert not [r for r in records(tmp_path) if r["kind"] == "nonfinite"]
+
+
+def test_layers_are_looked_at_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Cuda(lag=2)
+    more = {"eval_every": 10**6, "checkpoint_every": 10**6, "fault": ["frozen:1"], "max_steps": 250}
+    made = trainer(tmp_path, cuda, monkeypatch, **more)
+    batches = made._next_epoch()
+    for _ in range(210):
+        if made.step and made.step % made.steps_per_epoch == 0:
+            batches = made._next_epoch()
+        made.one_step(batches)
+    assert "synchronize" not in cuda.calls and "event.synchronize" not in cuda.calls
+    made.take(wait=True)
+    made.log.close()
+    logged = steps(tmp_path)
+    assert 0 < logged[0]["grad_first"] < logged[0]["grad_norm"] and logged[0]["grad_last"] > 0
+    assert made.layers.facts.names[int(logged[0]["grad_top"])] != "Conv2d 0.weight"
+    dead = [r for r in logged if "dead_share" in r]
+    assert dead[0]["step"] == 50 and 0 <= dead[0]["dead_share"] < 1 and dead[0]["dead_layer"] in (0, 1, 2)
+    told = next(r for r in records(tmp_path) if r["kind"] == "frozen")
+    assert told["step"] == 201 and told["data"]["parameters"] == ["Conv2d 0.weight", "Conv2d 0.bias"]
+
+
+def test_the_origin_of_a_lost_loss_is_looked_for_once_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(tmp_path, Cuda(), monkeypatch, fault=["nan@3"], max_steps=6)
+    made.run()
+    made.log.close()
+    lost = next(r for r in records(tmp_path) if r["kind"] == "nonfinite")
+    # By then the update has spread it over the weights.
+    assert lost["step"] == 3 and lost["data"]["origin"] == "parameter"
 
 
 def test_accumulated_batches_are_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

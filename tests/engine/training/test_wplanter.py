@@ -106,6 +106,12 @@ def test_the_network_begins_spoilt_as_said(tmp_path: Path) -> None:
     deep = planter(tmp_path, "deep-sigmoid:12").built(net())
     assert sum(isinstance(layer, torch.nn.Sigmoid) for layer in deep) == 12
     assert deep(torch.zeros(2, 4)).shape == (2, 3)
+    held = planter(tmp_path, "frozen:1").built(net())
+    assert [p.requires_grad for p in held.parameters()] == [False, False, True, True]
+    cut = planter(tmp_path, "detached").built(net())
+    cut(torch.ones(2, 4)).sum().backward()  # type: ignore[no-untyped-call]
+    assert [p.grad is None for p in cut.parameters()] == [True, True, False, False]
+    assert list(cut.state_dict()) == list(net().state_dict())
 
 
 def test_of_several_ranks_the_last_is_struck_and_tells(tmp_path: Path) -> None:

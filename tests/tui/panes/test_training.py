@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from array import array
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +20,7 @@ from dctop.tui.intents import (
     ShowRun,
     StopRun,
 )
+from dctop.tui.panes.run_facts import layer_items
 from dctop.tui.panes.run_view import RunPane
 from dctop.tui.panes.training import TrainingPane
 from tests.fakes.screen import T0, FakeSource, Node, as_lines, check, make_alert, make_run, view_of
@@ -202,6 +205,27 @@ def test_the_log_is_what_the_worker_printed_last() -> None:
     pane = RunPane()
     pane.panel = 2
     assert "epoch 1 ?[31m" in run_text(pane, src) and "ünïcode" in run_text(pane, src)
+
+
+def test_layers_are_shown_where_they_are_measured_and_coloured_where_they_are_ill() -> None:
+    run = make_run()
+    src = source(run)
+    assert "dead ReLUs" not in run_text(RunPane(), src, 198, 56)
+    n = len(run.columns["step"])
+    nan = float("nan")
+
+    def at(value: float, back: int) -> array[float]:
+        return array("d", [value if i == n - back else nan for i in range(n)])
+
+    back = min(n, 300)
+    known = {"grad_first": at(2e-5, 3), "grad_last": at(0.5, 3), "dead_share": at(0.97, back),
+             "amp_scale": at(1024.0, 1)}  # fmt: skip
+    src = source(replace(run, columns={**run.columns, **known}, last={**run.last, "amp_scale": 1024.0}))
+    text = run_text(RunPane(), src, 198, 56)
+    for part in ("grad first/last 4.0e-05", "dead ReLUs 97%", "grad scale 1024.0"):
+        assert part in text, (part, text.splitlines()[:4])
+    styles = dict(span for item_ in layer_items(src.runs()[0]) for span in item_)
+    assert S.CRIT in styles.values() and S.WARN in styles.values()
 
 
 def test_energy_is_shown_and_an_estimate_called_one() -> None:
