@@ -21,8 +21,9 @@ An **EVENT** fires on one sighting and stays until it is acknowledged or the wor
 beyond its clear threshold for 30 s or 20 steps; firing again within ten minutes counts up the same
 incident. A rule that lacks a signal is unknown, never well: the screen and `dctop check` list what is not
 checked. Step rules see steps of training mode past warm-up (20 steps and 10 s), without the first step of
-an epoch. Everything is judged by the times inside snapshots and run logs, so a replay gives the alerts
-that were given live.
+an epoch. What was found in a measurement of inference (`dctop infer`) stands after its end, until it is
+acknowledged or the same run is measured again. Everything is judged by the times inside snapshots and run
+logs, so a replay gives the alerts that were given live.
 
 Every threshold can be set in `dctop.toml`:
 

@@ -105,7 +105,9 @@ def _column(run: RunState, name: str) -> list[float]:
 
 def table(scored: Sequence[Scored]) -> list[tuple[str, int, int, int, int, float | None]]:
     """(name, false alarms, healthy steps, caught, planted, median delay in steps)."""
-    logs = [s for s in scored if s.judged.run is not None and not s.judged.plan.case.frames]
+    # A measurement of inference has neither loss nor gradients.
+    trained = [s for s in scored if s.judged.plan.case.infer is None]
+    logs = [s for s in trained if s.judged.run is not None and not s.judged.plan.case.frames]
     healthy = [s for s in logs if not s.judged.plan.case.roots]
     planted = [s for s in logs if s.judged.plan.case.name in SUDDEN and s.judged.plan.size_name != "mild"]
     rows = []

@@ -199,14 +199,15 @@ ANSWERS = (
     "eval-accuracy-drop", "confidence-shift", "train-infer-gap", "class-recall-collapse", "prediction-drift",
 )  # fmt: skip
 INFERENCE: tuple[Case, ...] = (
-    Case("infer-raw", "B", "serves pixels without `/ 255`", ("preprocess-mismatch",), (*NOTES, *ANSWERS), SERVED,
-         infer="raw-inputs", onset=(1, 1)),
-    Case("infer-slow-preprocess", "A", "preprocessing takes so many ms longer", ("infer-preproc-heavy",), NOTES,
-         SERVED, infer="slow-preprocess:{size}", onset=(1, 1), sizes={"mild": 1, "clear": 10, "severe": 40}),
+    Case("infer-raw", "B", "serves pixels without `/ 255`", ("preprocess-mismatch",), (*NOTES, *ANSWERS),
+         SERVED, infer="raw-inputs", onset=(1, 1)),
+    Case("infer-slow-preprocess", "A", "preprocessing takes so many ms longer", ("infer-preproc-heavy",),
+         (*NOTES, "infer-latency-regression"), SERVED, infer="slow-preprocess:{size}", onset=(1, 1),
+         sizes={"mild": 1, "clear": 10, "severe": 40}),
     Case("infer-train-mode", "B", "serves in training mode", ("infer-train-mode",), NOTES, SERVED,
          infer="train-mode", onset=(1, 1)),
-    Case("infer-grad-on", "B", "serves with gradients tracked", ("infer-grad-on",), NOTES, SERVED,
-         infer="grad-on", onset=(1, 1)),
+    Case("infer-grad-on", "B", "serves with gradients tracked", ("infer-grad-on",),
+         (*NOTES, "infer-latency-regression"), SERVED, infer="grad-on", onset=(1, 1)),
 )  # fmt: skip
 
 _HEALTHY: dict[str, dict[str, Any]] = {
@@ -226,12 +227,17 @@ _HEALTHY: dict[str, dict[str, Any]] = {
     "gpt": {"workload": "gpt", "size": "nano", "max_steps": 200},
     "linear": {"workload": "linear", "lr": 0.01, "max_steps": 3000},
 }  # fmt: skip
-CONTROLS: tuple[Case, ...] = tuple(
-    Case(f"healthy-{name}", "B", "healthy", (), config=config, onset=(0, 0), repeat=1)
-    for name, config in _HEALTHY.items()
-) + (Case("healthy-infer", "B", "healthy", (), NOTES, SERVED, infer="", onset=(0, 0), repeat=2),)
-RANKED = Case("healthy-ranks", "A", "healthy, two ranks", (), config={"nproc": 2, "max_steps": 1500}, frames=True,
-              onset=(0, 0), repeat=1, alone=True)  # fmt: skip
+CONTROLS: tuple[Case, ...] = (
+    *(
+        Case(f"healthy-{name}", "B", "healthy", (), config=config, onset=(0, 0), repeat=1)
+        for name, config in _HEALTHY.items()
+    ),
+    Case("healthy-infer", "B", "healthy", (), NOTES, SERVED, infer="", onset=(0, 0)),
+)
+RANKED = Case(
+    "healthy-ranks", "A", "healthy, two ranks", (), config={"nproc": 2, "max_steps": 1500}, frames=True,
+    onset=(0, 0), repeat=1, alone=True,
+)  # fmt: skip
 """Its node is recorded as well: ranks are known from there."""
 CASES: tuple[Case, ...] = (*LEARNING, *NODE, *INFERENCE, *CONTROLS, RANKED)
 BY_NAME = {c.name: c for c in CASES}

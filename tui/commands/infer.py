@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dctop.tui.commands import CommandError
+from dctop.tui.commands.check import Verdict, report
 
 if TYPE_CHECKING:
+    from dctop.engine.rules.alert import Alert
     from dctop.engine.training.runstate import RunState
 
 NAME = "infer"
 HELP = "measure inference: latency, throughput, accuracy, calibration"
+LOOK_EVERY = 200
+"""Requests from one look of the rules at the log to the next: a window."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -49,13 +53,29 @@ def run(args: Namespace) -> int:
     if state is None or status:
         return status
     wrong = inferlog.findings(state)
+    verdict, lang = diagnosis(state)
     if args.json:
-        print(json.dumps(document(state), indent=1, allow_nan=False))
+        print(json.dumps(document(state, verdict.alerts), indent=1, allow_nan=False))
     else:
         print("\n".join(["", *table(inferlog.results(state))]))
         for line in wrong:
             print(f"! {line}")
-    return 1 if wrong else 0
+        if verdict.alerts:
+            print("\n" + report(verdict, lang))
+    return 1 if wrong or verdict.bad else 0
+
+
+def diagnosis(state: RunState) -> tuple[Verdict, str]:
+    """What the rules say of a measurement, in the language that is set."""
+    from dctop.engine.config import load
+    from dctop.engine.rules.logsource import judge_run
+    from dctop.tui.commands.rules import language
+
+    config, _ = load(None)
+    lang = language(None, config.lang)
+    alerts = judge_run(state, lang, config.rules, LOOK_EVERY)
+    end = state.ended_wall_ns or state.started_wall_ns
+    return Verdict(state.id, state.started_wall_ns, end, alerts, ()), lang
 
 
 def _subject(name: str) -> str:
@@ -72,8 +92,9 @@ def _subject(name: str) -> str:
         raise CommandError(str(error), 1) from None
 
 
-def document(state: RunState) -> dict[str, object]:
+def document(state: RunState, alerts: Sequence[Alert] = ()) -> dict[str, object]:
     """Everything measured, as JSON: missing is null."""
+    from dctop.engine.rules.plain import document as plain_alert
     from dctop.engine.training import inferlog
     from dctop.tui.commands.runs import plain
 
@@ -87,6 +108,7 @@ def document(state: RunState) -> dict[str, object]:
         "config": plain(state.config.get("config")),
         **{kind: plain(parts.get(kind)) for kind in inferlog.PARTS},
         "findings": inferlog.findings(state),
+        "alerts": [plain_alert(a) for a in alerts],
     }
 
 

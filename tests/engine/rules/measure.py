@@ -109,7 +109,8 @@ class Measurement:
         data = {
             "accuracy": accuracy, "samples": 10_000, "nll": 0.3, "ece": 0.02, "confidence": 0.9,
             "interval": [accuracy - 0.006, accuracy + 0.006], "classes": CLASSES, "recall": [accuracy] * 10,
-            "support": [1000] * 10, "confusion": [[11 if i != j else 900 for j in range(10)] for i in range(10)],
+            "support": [1000] * 10,
+            "confusion": [[11 if i != j else 900 for j in range(10)] for i in range(10)],
             "temperature": {"t": 1.1, "nll": 0.29}, "train_accuracy": accuracy, "train_samples": 10_000,
             "gap_pp": 0.0, "trained": trained, **more,
         }  # fmt: skip

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dctop.engine import paths
-from dctop.engine.training import infer, inferlog
+from dctop.engine.rules.logsource import judge_run
+from dctop.engine.training import infer, inferlog, wfaults
 from dctop.engine.training.runstate import RunState
 from tests.fakes.runs import start, wait, wait_end, write_idx
 
@@ -70,6 +71,56 @@ def test_drills_are_found_and_leave_their_truth(trained: Path) -> None:
     assert [(t["id"], t["t1"] is None) for t in truth] == [("raw-inputs", True), ("raw-inputs", False)]
 
 
+ABOUT_SPEED = ("infer-latency-regression", "infer-tail", "infer-slo", "infer-queueing")
+"""What a busy machine may add."""
+
+
+def roots(state: RunState) -> set[str]:
+    """What the rules call a cause, notes and the machine's speed left out."""
+    found = judge_run(state, every_steps=100)
+    return {
+        a.rule
+        for a in found
+        if a.suppressed_by is None and a.severity != "info" and a.rule not in ABOUT_SPEED
+    }
+
+
+@pytest.mark.parametrize("spec", [*wfaults.INFER_KINDS, "slow-preprocess:2"])
+def test_every_drill_raises_exactly_the_rule_it_names(trained: Path, spec: str) -> None:
+    state = measured(trained, fault=spec)
+    assert roots(state) == set(wfaults.INFER_KINDS[spec.partition(":")[0]].expects)
+
+
+def test_a_healthy_measurement_raises_none_and_tells_its_thread_time(trained: Path) -> None:
+    state = measured(trained, requests=650)
+    assert roots(state) == set()
+    windows = [e.data for e in state.events if e.kind == "latency" and e.data["window"] is not None]
+    assert len(windows) == 3 and all(0 < w["cpu_share"] <= 1 for w in windows)
+    assert all(v >= 0 for v in state.columns["data_cpu_s"])
+    quality = inferlog.results(state)["eval"]
+    assert quality["temperature"]["nll"] <= quality["temperature"]["before"] + 1e-6
+    assert quality["temperature"]["before"] == pytest.approx(quality["nll"], rel=1e-4)
+
+
+def test_the_baseline_is_told_before_the_first_request(trained: Path) -> None:
+    measured(trained)
+    state = measured(trained)
+    kinds = [e.kind for e in state.events]
+    assert kinds.index("reference") < kinds.index("latency")
+    told = next(e.data for e in state.events if e.kind == "reference")
+    assert told["latency"]["p50_s"] > 0 and set(told["stages"]) >= {"pre", "forward"}
+
+
+def test_gradients_are_seen_and_priced_where_they_are_tracked(trained: Path) -> None:
+    state = measured(trained, fault="grad-on")
+    assert state.config["flags"]["grad"] is True and state.config["flags"]["noisy_layers"] == 0
+    told = next(e.data for e in state.events if e.kind == "autograd")
+    assert told["cost_s"] == pytest.approx(told["with_s"] - told["without_s"])
+    healthy = measured(trained)
+    assert healthy.config["flags"]["grad"] is False
+    assert not [e for e in healthy.events if e.kind == "autograd"]
+
+
 def test_a_checkpoint_of_another_model_is_refused_with_its_keys(trained: Path, tmp_path: Path) -> None:
     import subprocess
     import sys
@@ -89,6 +140,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_its_keys(trained: Path, t
     )
     event = next(e for e in state.events if e.kind == "checkpoint")
     assert event.data["missing"] == ["9.bias"] and event.data["unexpected"] == ["9.extra"]
+    assert roots(state) == {"checkpoint-mismatch"}
 
 
 def test_a_stop_ends_a_measurement_in_good_order(trained: Path) -> None:

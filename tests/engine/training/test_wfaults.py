@@ -53,3 +53,19 @@ def test_every_fault_says_what_it_does_and_what_should_notice(name: str) -> None
         assert len(kind.sizes) == 3 and kind.magnitude is not None
     assert wfaults.parse(name).name == name
     assert any(wfaults.fits(kind, workload) for workload in ("mnist-cnn", "gpt", "linear"))
+
+
+@pytest.mark.parametrize("name", wfaults.INFER_KINDS)
+def test_every_drill_of_a_measurement_names_rules_there_are(name: str) -> None:
+    from dctop.engine.rules.registry import rule_classes
+
+    kind = wfaults.INFER_KINDS[name]
+    assert kind.help and kind.expects and set(kind.expects) <= {r.id for r in rule_classes()}
+    assert wfaults.parse_infer(name) == (name, kind.magnitude or 0.0)
+
+
+def test_drills_of_a_measurement_are_read_or_refused() -> None:
+    assert wfaults.parse_infer("slow-preprocess:5.5") == ("slow-preprocess", 5.5)
+    for wrong in ("", "nan", "train-mode:3", "slow-preprocess:x", "slow-preprocess:1.2.3"):
+        with pytest.raises(ValueError, match="there are raw-inputs, slow-preprocess"):
+            wfaults.parse_infer(wrong)

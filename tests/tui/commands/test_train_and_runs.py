@@ -244,5 +244,9 @@ def test_infer_prints_a_table_and_one_document_and_1_for_findings(tmp_path: Path
     assert document["findings"][0].startswith(
         "the inputs are not what the model was trained on: divide by 255"
     )
+    assert {a["rule"] for a in document["alerts"] if a["severity"] == "critical"} == {"preprocess-mismatch"}
+    told = dctop("infer", "last", *quick, "--fault", "train-mode")
+    assert told.returncode == 1 and "WARNING  infer-train-mode" in told.stdout
+    assert "1. Call model.eval() after loading" in told.stdout
     unknown = dctop("infer", "nothing")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
