@@ -198,8 +198,8 @@ CONTROLS: tuple[Case, ...] = tuple(
     Case(f"healthy-{name}", "B", "healthy", (), config=config, onset=(0, 0), repeat=1)
     for name, config in _HEALTHY.items()
 )
-RANKED = Case("healthy-ranks", "A", "healthy, two ranks", (), config={"nproc": 2, "max_steps": 1500}, frames=True,
-              onset=(0, 0), repeat=1, alone=True)  # fmt: skip
+RANKED = Case("healthy-ranks", "A", "healthy, two ranks", (), config={"nproc": 2, "max_steps": 1500},
+              frames=True, onset=(0, 0), repeat=1, alone=True)  # fmt: skip
 """Its node is recorded as well: ranks are known from there."""
 CASES: tuple[Case, ...] = (*LEARNING, *NODE, *CONTROLS, RANKED)
 BY_NAME = {c.name: c for c in CASES}

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from dctop.engine.config import Energy
 from dctop.engine.live import LiveEngine
 from dctop.engine.rules.alert import Alert
-from dctop.engine.training import wlog
+from dctop.engine.training import control, wlog
 from tests.fakes.cgroups import group, run_inside
+from tests.fakes.runs import start, wait, wait_end, write_idx
 
 TRAINING = Path(wlog.__file__).parent
 
@@ -155,3 +157,33 @@ def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
     with live(runs) as engine:
         alert = wait_for(engine, "loss-nonfinite", "nan")
     assert alert.first_step == 2
+
+
+def test_a_run_over_its_energy_budget_with_a_checkpoint_for_everybody(tmp_path: Path) -> None:
+    data, saved = write_idx(tmp_path / "idx", train=256), tmp_path / "shared"
+    saved.mkdir()
+    for folder in (saved, *saved.parents):
+        folder.chmod(folder.stat().st_mode | 0o001)
+    quick = {"energy-budget": {"hold_s": 0.0, "every_s": 0.0}}
+    engine = LiveEngine(interval_s=0.5, thresholds=quick, energy=Energy(run_budget_kwh=1e-6, pue=1.2))
+    engine.start()
+    directory = start(
+        data=str(data), epochs=10**6, checkpoint_dir=str(saved), checkpoint_every=20, eval_every=10**6
+    )
+    try:
+        wait(directory, lambda s: any(e.kind == "checkpoint" for e in s.events))
+        for checkpoint in saved.glob("step-*.pt"):
+            checkpoint.chmod(0o644)
+        budget = wait_for(engine, "energy-budget", directory.name)
+        for _ in range(20):
+            for checkpoint in saved.glob("step-*.pt"):
+                checkpoint.chmod(0o644)
+            engine.wait_ticks(1, 30.0)
+        exposed = wait_for(engine, "data-exposure", directory.name)
+    finally:
+        engine.stop()
+        state = control.find(directory.name)
+        control.stop(state, force=True)
+        wait_end(directory)
+    assert budget.severity == "critical" and any("PUE" in e.label and e.value == 1.2 for e in budget.evidence)
+    assert exposed.severity == "info" and str(saved) in (exposed.remedies[0].command or "")
