@@ -183,6 +183,7 @@ KINDS = {
         "layers",
         "so many sigmoid layers before the last",
         "grad-vanishing",
+        "chance-level",
         workloads=_IMAGES,
         from_start=True,
         sizes=(4, 12, 24),
@@ -201,11 +202,14 @@ KINDS = {
         "%",
         "keeps so much of class 0",
         "class-imbalance",
+        "class-recall-collapse",
         workloads=_IMAGES,
         from_start=True,
         sizes=(10, 1, 0.1),
     ),
-    "eval-raw": _b(None, "", "evaluates without `/ 255`", "preprocess-mismatch", workloads=_IMAGES),
+    "eval-raw": _b(
+        None, "", "evaluates without `/ 255`", "preprocess-mismatch", "confidence-shift", workloads=_IMAGES
+    ),
 }
 _SPEC = re.compile(r"([a-z-]+?)(?::([0-9.]+))?(?:@([0-9]+)(?:-([0-9]+))?)?")
 
