@@ -200,6 +200,32 @@ class BlockRule(RunRule):
         self._last.pop(run_id, None)
 
 
+class PacedRule(RunRule):
+    """Looks again only after so many seconds: for means over a minute of several devices."""
+
+    every_s: ClassVar[float] = 5.0
+
+    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
+        super().__init__(overrides)
+        self._last: dict[str, tuple[int, Outcome]] = {}
+
+    def judge(self, run: RunWindow) -> Outcome:
+        if not run.training:
+            self._last.pop(run.id, None)
+            return NOT_APPLICABLE
+        at, known = run.node.mono_ns, self._last.get(run.id)
+        if known is None or at - known[0] >= self.every_s * 1e9 or isinstance(known[1], Needs):
+            known = self._last[run.id] = (at, self.look(run))
+        return known[1]
+
+    @abstractmethod
+    def look(self, run: RunWindow) -> Outcome:
+        """Judge a run in training."""
+
+    def forget(self, run_id: str) -> None:
+        self._last.pop(run_id, None)
+
+
 # -- words for numbers: the same in every language ---------------------------------------------------------
 
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

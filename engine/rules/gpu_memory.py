@@ -28,7 +28,7 @@ from dctop.engine.rules.base import (
 )
 from dctop.engine.rules.memory import MIB, Remedies, batch_that_fits
 from dctop.engine.rules.runwindow import RunWindow
-from dctop.engine.rules.window import Trend, finite, theil_sen
+from dctop.engine.rules.window import Trend, theil_sen
 
 EVERY = 10
 """Steps from one reading of the allocator to the next (docs/RUNLOG.md)."""
@@ -51,7 +51,7 @@ class Memory(NamedTuple):
 def memory_of(run: RunWindow, steps: int = 50) -> Memory | Needs:
     """Needs: the log or the GPU does not say."""
     allocated = run.train("mem_allocated_bytes")
-    peaks, reserved = run.train("mem_peak_bytes", steps // EVERY), run.train("mem_reserved_bytes", 1)
+    peaks, reserved = run.newest("mem_peak_bytes", steps // EVERY), run.newest("mem_reserved_bytes", 1)
     if not allocated or not peaks or not reserved:
         return Needs("field", "mem_peak_bytes")
     w = run.node
@@ -90,6 +90,8 @@ class OomPredictedGpu(BlockRule):
         "least_mib": 16.0, "fill": 0.90, "hold_s": 0.0,
     }  # fmt: skip
     source = "TraceML 0.92/0.97, 50 steps; torch cuda/memory.py"
+
+    block = 50
 
     def look(self, run: RunWindow) -> Outcome:
         if run.on_cpu:
@@ -165,6 +167,8 @@ class GpuMemCreep(BlockRule):
     }
     source = "TraceML CREEP: 50 steps, 100 MiB, 1 GiB confirmed"
 
+    block = 100
+
     def look(self, run: RunWindow) -> Outcome:
         if run.on_cpu:
             return NOT_APPLICABLE
@@ -222,13 +226,15 @@ class GpuMemFragmentation(BlockRule):
     }
     source = "torch CUDA allocator docs; TraceML reserved / allocated >= 2 from 30 % of the device on"
 
+    block = 100
+
     def look(self, run: RunWindow) -> Outcome:
         if run.on_cpu:
             return NOT_APPLICABLE
         m = memory_of(run)
         if isinstance(m, Needs):
             return m
-        counts = finite(run.train("mem_retries", int(self.t["steps"] / EVERY) + 1))
+        counts = run.newest("mem_retries", int(self.t["steps"] / EVERY) + 1)
         retries = None if len(counts) < 2 else max(0.0, counts[-1] - counts[0])
         unused = 100.0 * (m.reserved - m.peak) / m.reserved if m.reserved > 0 else 0.0
         free = 100.0 * (m.cap - m.taken - m.reserved) / m.cap
@@ -249,7 +255,7 @@ class GpuMemFragmentation(BlockRule):
     def _details(
         self, run: RunWindow, m: Memory, unused: float, retries: float | None, free: float
     ) -> Details:
-        inactive = run.train("mem_inactive_bytes", 1)
+        inactive = run.newest("mem_inactive_bytes", 1)
         evidence = [
             Ev("reserved", m.reserved, "bytes", f"> {self.t['held_pct']:g} % of {size(m.cap)}"),
             Ev("peak", m.peak, "bytes"),
@@ -283,7 +289,7 @@ class OomPredictedHost(BlockRule):
         limit = run.config("memory_limit_bytes")
         if not isinstance(limit, int) or limit <= 0:
             return NOT_APPLICABLE
-        used = run.train("rss_anon_bytes", 1)
+        used = run.newest("rss_anon_bytes", 1)
         if not used:
             return Needs("field", "rss_anon_bytes")
         share = 100.0 * used[-1] / limit

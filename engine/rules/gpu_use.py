@@ -22,6 +22,7 @@ from dctop.engine.rules.base import (
     Needs,
     Occurrence,
     Outcome,
+    PacedRule,
     Prediction,
     Reading,
     Rule,
@@ -53,7 +54,7 @@ def ahead(run: RunWindow) -> float | None:
 
 def blocked(run: RunWindow) -> float | None:
     """Share of a step in which the host is blocked in a call that waits for the device."""
-    values, step = run.train("sync_s", SYNCS), run.median("step_s", N)
+    values, step = run.newest("sync_s", SYNCS), run.median("step_s", N)
     return None if len(values) < SYNCS or not step else (median(values) or 0.0) / step
 
 
@@ -89,7 +90,7 @@ def no_gpu(run: RunWindow) -> Outcome | None:
     return None
 
 
-class GpuUnderutilised(RunRule):
+class GpuUnderutilised(PacedRule):
     """Busy SMs (GPM; where there is none the utilisation, which is 100 % with a single busy SM) of the run's
     GPUs below 50 % on average over 60 s of training: warning, below 30 % after 5 minutes critical; clear
     above 60 % (TensorBoard plugin 0.5, TraceML 30/70). A symptom: it names the largest child, or says that it
@@ -112,9 +113,10 @@ class GpuUnderutilised(RunRule):
         """Run -> since when it has been below the critical threshold."""
 
     def forget(self, run_id: str) -> None:
+        super().forget(run_id)
         self._low.pop(run_id, None)
 
-    def judge(self, run: RunWindow) -> Outcome:
+    def look(self, run: RunWindow) -> Outcome:
         missing = no_gpu(run)
         if missing is not None:
             self._low.pop(run.id, None)
@@ -177,7 +179,7 @@ class GpuUnderutilised(RunRule):
         }
 
 
-class CpuSingleCore(RunRule):
+class CpuSingleCore(PacedRule):
     """CPU time of the training thread >= 95 % of wall time (one core) while its GPUs are below 50 % and
     waiting for data below 10 % of a step, for 60 s. A thread that spins while it waits for the device burns a
     core as well: then the device is behind, so it counts only where the device was waiting for the host in
@@ -193,7 +195,7 @@ class CpuSingleCore(RunRule):
     }  # fmt: skip
     source = "SageMaker CPUBottleneck; cudaDeviceScheduleSpin"
 
-    def judge(self, run: RunWindow) -> Outcome:
+    def look(self, run: RunWindow) -> Outcome:
         missing = no_gpu(run)
         if missing is not None:
             return missing
@@ -202,10 +204,12 @@ class CpuSingleCore(RunRule):
             return Needs("steps", str(N))
         if waits is None:
             return Needs("field", "gpu_ahead")
+        if core < self.t["clear_core"] or waits < self.t["ahead"]:
+            return ()
         used = busy_of(run)
         if used is None:
             return (Reading(run.id, UNKNOWN, False),)
-        if core < self.t["clear_core"] or waits < self.t["ahead"] or used > self.t["util_pct"] + 10:
+        if used > self.t["util_pct"] + 10:
             return ()
         met = core >= self.t["core"] and used < self.t["util_pct"] and data < self.t["data"]
         level = WARNING if met else 0
@@ -407,7 +411,7 @@ class H2dBound(RunRule):
         return Details(evidence, facts, [*remedies, "stream"], predicts=Prediction("step_s", after))
 
 
-class GpuImbalance(RunRule):
+class GpuImbalance(PacedRule):
     """GPUs of one run: largest and smallest utilisation more than 30 points apart over 60 s of training, or
     one rank computes 1.3 times as long as another, for 60 s; clear below 20 points and 1.2. Memory 20 % apart
     counts only where the fullest is above 30 %. In an evaluation only rank 0 works: not judged; MIG slices
@@ -423,7 +427,7 @@ class GpuImbalance(RunRule):
     }  # fmt: skip
     source = "TraceML skew 20/30 with pressure 30/50; TensorBoard plugin (use DDP)"
 
-    def judge(self, run: RunWindow) -> Outcome:
+    def look(self, run: RunWindow) -> Outcome:
         missing = no_gpu(run)
         if missing is not None:
             return missing
@@ -543,7 +547,7 @@ class CpuFallback(RunRule):
         return Details(evidence, facts, ["visible" if built else "wheel", "probe"])
 
 
-class TensorCoreOff(RunRule):
+class TensorCoreOff(PacedRule):
     """Tensor cores work less than 1 % of the time while more than half of the SMs are busy, in fp32, on a
     device that has them (compute capability 7.0), for 5 minutes. Models of less than 1 GFLOP a step gain
     nothing: not judged (TensorBoard plugin: kernels that could use tensor cores)."""
@@ -558,7 +562,7 @@ class TensorCoreOff(RunRule):
     }  # fmt: skip
     source = "GPM tensor activity; TensorBoard plugin (tensor cores eligible)"
 
-    def judge(self, run: RunWindow) -> Outcome:
+    def look(self, run: RunWindow) -> Outcome:
         missing = no_gpu(run)
         if missing is not None:
             return missing

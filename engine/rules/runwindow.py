@@ -277,6 +277,20 @@ class RunWindow:
             self._cache[name] = (n, values)
         return values[-n:]
 
+    def newest(self, name: str, n: int) -> list[float]:
+        """The newest `n` known values among judged steps, oldest first, of a field that few steps have: found
+        from the end, without going through all of them."""
+        column, found = self.column(name), []
+        if column:
+            for i in reversed(self.rows(name.endswith("_s"))):
+                value = column[i]
+                if value == value:
+                    found.append(value)
+                    if len(found) == n:
+                        break
+        found.reverse()
+        return found
+
     def median(self, name: str, n: int = 50, least: int | None = None) -> float | None:
         """Median of the newest `n`; None with fewer than `least` (default: `n`) known."""
         values = self.train(name, n)

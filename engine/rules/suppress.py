@@ -44,6 +44,7 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("oom-host-exception", (*_DEATHS, *_MEMORY, "oom-predicted-host")),
     ("oom-cuda", (*_DEATHS, "oom-predicted-gpu", "gpu-mem-fragmentation")),
     ("gpu-mem-creep", ("oom-predicted-gpu", "gpu-mem-fragmentation")),
+    ("worker-sigkilled", ("rank-missing", "nccl-timeout")),
     ("nccl-timeout", ("rank-missing", "worker-crashed", "training-stalled")),
     ("rank-missing", ("worker-crashed", "training-stalled")),
     ("loader-worker-died", ("worker-crashed",)),

@@ -1,16 +1,18 @@
 """What others may read of a run: files by their mode, secrets in what its program printed.
 
-Looked at once a minute and after each checkpoint, never more: a handful of stats, and the new part of
-stdout.log line by line against the patterns that mask recordings. No content is kept, of a secret only the
-number of its line.
+Looked at once a minute and after each checkpoint, by a thread: a handful of stats, and the new part of
+stdout.log line by line against the patterns that mask recordings (30 us a line). No content is kept, of a
+secret only the number of its line.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from dctop.engine.recording.masking import mask_text
 from dctop.engine.training.runlog import RunReader
@@ -18,7 +20,7 @@ from dctop.engine.training.runlog import RunReader
 EVERY_NS = 60 * 10**9
 MOST_FILES = 12
 MOST_SECRETS = 4
-SCAN_BYTES = 32 << 10
+SCAN_BYTES = 128 << 10
 """Of new output at one look: what a program prints beyond that in a minute is left to the next look."""
 _LONGEST = 2000
 _PUBLIC = ("/usr/", "/opt/", "/nix/", "/gnu/")
@@ -27,30 +29,75 @@ Found = tuple[str, str, str]
 """(`checkpoint` | `log` | `data` | `secret`, path, mode or line)"""
 
 
+class Place(NamedTuple):
+    """Where a run's files are."""
+
+    directory: Path
+    checkpoints: tuple[str, ...]
+    data: str | None
+
+    @classmethod
+    def of(cls, reader: RunReader) -> Place:
+        saved = (e.data.get("path") for e in reader.events if e.kind == "checkpoint")
+        names = tuple(dict.fromkeys(p for p in saved if isinstance(p, str)))
+        data = reader.fact("data_dir")
+        return cls(reader.directory, names[-3:], data if isinstance(data, str) else None)
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """The newest checkpoints, the logs, the first of the data's files."""
+        for name in self.checkpoints:
+            yield "checkpoint", Path(name)
+        for log in ("steps.jsonl", "stdout.log", "run.json"):
+            yield "log", self.directory / log
+        if self.data is None or os.path.realpath(self.data).startswith(_PUBLIC):
+            return
+        try:
+            with os.scandir(self.data) as entries:
+                names = sorted(e.path for e in entries if e.is_file(follow_symlinks=False))
+        except OSError:
+            return
+        for name in names[:4]:
+            yield "data", Path(name)
+
+
 class ExposureWatch:
-    """One a run. `look` gives what was found so far."""
+    """One a run. `look` gives what was found so far and, when it is time, has a thread look again: a file
+    system may hang, and patterns cost milliseconds."""
 
     def __init__(self) -> None:
         self.found: tuple[Found, ...] = ()
-        self._files: tuple[Found, ...] = ()
         self._secrets: list[Found] = []
         self._due_ns = 0
         self._saved = 0
         self._offset = 0
         self._line = 0
         self._rest = b""
+        self._thread: threading.Thread | None = None
 
     def look(self, reader: RunReader, now_ns: int) -> tuple[Found, ...]:
-        saved = len(reader.events) and sum(e.kind == "checkpoint" for e in reader.events[-4:])
-        if now_ns < self._due_ns and saved == self._saved:
-            return self.found
-        self._due_ns, self._saved = now_ns + EVERY_NS, saved
-        self._files = tuple(
-            (kind, str(path), mode) for kind, path in _files(reader) if (mode := readable(path)) is not None
-        )[:MOST_FILES]
-        self._scan(reader.directory / "stdout.log")
-        self.found = (*self._files, *self._secrets)
+        saved = sum(e.kind == "checkpoint" for e in reader.events[-4:])
+        busy = self._thread is not None and self._thread.is_alive()
+        if not busy and (now_ns >= self._due_ns or saved != self._saved):
+            self._due_ns, self._saved = now_ns + EVERY_NS, saved
+            place = Place.of(reader)
+            self._thread = threading.Thread(
+                target=self.examine, args=(place,), name="dctop-exposure", daemon=True
+            )
+            self._thread.start()
         return self.found
+
+    def wait(self) -> tuple[Found, ...]:
+        """What is found once the thread is through."""
+        if self._thread is not None:
+            self._thread.join()
+        return self.found
+
+    def examine(self, place: Place) -> None:
+        files = [
+            (kind, str(path), mode) for kind, path in place.files() if (mode := readable(path)) is not None
+        ]
+        self._scan(place.directory / "stdout.log")
+        self.found = (*files[:MOST_FILES], *self._secrets)
 
     def _scan(self, path: Path) -> None:
         if len(self._secrets) >= MOST_SECRETS:
@@ -69,24 +116,6 @@ class ExposureWatch:
             text = line[:_LONGEST].decode("utf-8", "replace")
             if mask_text(text) != text and len(self._secrets) < MOST_SECRETS:
                 self._secrets.append(("secret", str(path), f"line {self._line:,}"))
-
-
-def _files(reader: RunReader) -> Iterator[tuple[str, Path]]:
-    """The newest checkpoints, the logs, the data's files."""
-    saved = [e.data.get("path") for e in reader.events if e.kind == "checkpoint"]
-    for name in dict.fromkeys(p for p in saved[-3:] if isinstance(p, str)):
-        yield "checkpoint", Path(name)
-    for log in ("steps.jsonl", "stdout.log", "run.json"):
-        yield "log", reader.directory / log
-    folder = reader.fact("data_dir")
-    if isinstance(folder, str) and not os.path.realpath(folder).startswith(_PUBLIC):
-        try:
-            with os.scandir(folder) as entries:
-                names = sorted(e.path for e in entries if e.is_file(follow_symlinks=False))
-        except OSError:
-            return
-        for name in names[:4]:
-            yield "data", Path(name)
 
 
 def readable(path: Path) -> str | None:

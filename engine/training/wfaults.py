@@ -184,6 +184,7 @@ KINDS = {
         "layers",
         "so many sigmoid layers before the last",
         "grad-vanishing",
+        "chance-level",
         workloads=_IMAGES,
         from_start=True,
         sizes=(4, 12, 24),
@@ -220,11 +221,14 @@ KINDS = {
         "%",
         "keeps so much of class 0",
         "class-imbalance",
+        "class-recall-collapse",
         workloads=_IMAGES,
         from_start=True,
         sizes=(10, 1, 0.1),
     ),
-    "eval-raw": _b(None, "", "evaluates without `/ 255`", "preprocess-mismatch", workloads=_IMAGES),
+    "eval-raw": _b(
+        None, "", "evaluates without `/ 255`", "preprocess-mismatch", "confidence-shift", workloads=_IMAGES
+    ),
 }
 INFER_KINDS = {
     "raw-inputs": _b(None, "", "pixels are not divided by 255", "preprocess-mismatch"),

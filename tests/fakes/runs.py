@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +81,17 @@ def start_in_child(before: str, **config: Any) -> Path:
         f"r = launcher.launch({dict(config, threads=1)!r})\nassert r.run_id, r.error\nprint(r.run_id)"
     )
     return paths.runs_dir() / in_child(code, before)
+
+
+@contextmanager
+def everybodys() -> Iterator[Path]:
+    """A directory everybody may enter (pytest closes its own to others whenever a session begins)."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o711)
+        if not all(folder.stat().st_mode & 0o001 for folder in place.resolve().parents):
+            pytest.skip("the temporary directory is private")
+        yield place
 
 
 @contextmanager

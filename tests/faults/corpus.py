@@ -234,10 +234,8 @@ CONTROLS: tuple[Case, ...] = (
     ),
     Case("healthy-infer", "B", "healthy", (), NOTES, SERVED, infer="", onset=(0, 0)),
 )
-RANKED = Case(
-    "healthy-ranks", "A", "healthy, two ranks", (), config={"nproc": 2, "max_steps": 1500}, frames=True,
-    onset=(0, 0), repeat=1, alone=True,
-)  # fmt: skip
+RANKED = Case("healthy-ranks", "A", "healthy, two ranks", (), config={"nproc": 2, "max_steps": 1500},
+              frames=True, onset=(0, 0), repeat=1, alone=True)  # fmt: skip
 """Its node is recorded as well: ranks are known from there."""
 CASES: tuple[Case, ...] = (*LEARNING, *NODE, *INFERENCE, *CONTROLS, RANKED)
 BY_NAME = {c.name: c for c in CASES}

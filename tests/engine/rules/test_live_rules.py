@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from dctop.engine.config import Energy
 from dctop.engine.live import LiveEngine
 from dctop.engine.rules.alert import Alert
-from dctop.engine.training import wlog
+from dctop.engine.training import control, wlog
 from tests.fakes.cgroups import group, run_inside
+from tests.fakes.runs import everybodys, start, wait, wait_end, write_idx
+from tests.fakes.standin import State
 
 TRAINING = Path(wlog.__file__).parent
 
@@ -155,3 +159,60 @@ def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
     with live(runs) as engine:
         alert = wait_for(engine, "loss-nonfinite", "nan")
     assert alert.first_step == 2
+
+
+def test_a_run_over_its_energy_budget_with_a_checkpoint_for_everybody(tmp_path: Path) -> None:
+    with everybodys() as saved:
+        budget, exposed = over_budget(tmp_path, saved)
+    assert budget.severity == "critical" and any("PUE" in e.label and e.value == 1.2 for e in budget.evidence)
+    assert exposed.severity == "info" and str(saved) in (exposed.remedies[0].command or "")
+
+
+def over_budget(tmp_path: Path, saved: Path) -> tuple[Alert, Alert]:
+    """A run whose checkpoints are opened to everybody as they come."""
+    data = write_idx(tmp_path / "idx", train=256)
+    quick = {"energy-budget": {"hold_s": 0.0, "every_s": 0.0}}
+    engine = LiveEngine(interval_s=0.5, thresholds=quick, energy=Energy(run_budget_kwh=1e-6, pue=1.2))
+    engine.start()
+    directory = start(
+        data=str(data), epochs=10**6, checkpoint_dir=str(saved), checkpoint_every=20, eval_every=10**6
+    )
+    try:
+        wait(directory, lambda s: any(e.kind == "checkpoint" for e in s.events))
+        for checkpoint in saved.glob("step-*.pt"):
+            checkpoint.chmod(0o644)
+        budget = wait_for(engine, "energy-budget", directory.name)
+        for _ in range(20):
+            for checkpoint in saved.glob("step-*.pt"):
+                checkpoint.chmod(0o644)
+            engine.wait_ticks(1, 30.0)
+        exposed = wait_for(engine, "data-exposure", directory.name)
+    finally:
+        engine.stop()
+        state = control.find(directory.name)
+        control.stop(state, force=True)
+        wait_end(directory)
+    return budget, exposed
+
+
+def test_a_run_on_the_cpu_of_a_node_with_a_gpu(tmp_path: Path) -> None:
+    """A real worker that finds no CUDA beside a simulated driver that has a GPU, judged by `dctop check`."""
+    state = State(tmp_path / "gpus", 1)
+    data = write_idx(tmp_path / "idx", train=256)
+    directory = start(data=str(data), device="auto", epochs=10**6, eval_every=10**6, checkpoint_every=10**6)
+    try:
+        wait(directory, lambda s: s.status == "running")
+        command = [
+            sys.executable,
+            "-c",
+            "from dctop.tui.cli import main; main(['check', '--json', '--for', '4'])",
+        ]
+        env = {**os.environ, **state.env()}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    finally:
+        control.stop(control.find(directory.name), force=True)
+        wait_end(directory)
+    told = json.loads(done.stdout)
+    found = [f for f in told["findings"] if f["rule"] == "cpu-fallback"]
+    assert [f["entity"] for f in found] == [directory.name], done.stdout[:2000]
+    assert "without CUDA" in found[0]["why"] or "no CUDA device" in found[0]["why"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from dctop.engine.rules.logsource import judge_run
 from dctop.engine.rules.ranks import TIMEOUT, balanced
 from dctop.engine.training.ranks import RankState, from_text, text_of
 from tests.engine.rules.gpus import rank
 from tests.engine.rules.scene import Scene, values
+from tests.fakes.runs import start, wait_end, write_idx
 from tests.fakes.source import FakeRun
 
 
@@ -114,6 +117,15 @@ def test_a_rank_that_is_gone_is_named_and_explains_the_crash() -> None:
     a = s.alert("rank-missing")
     assert "rank 1 of 2 is gone (SIGKILL)" in a.title
     assert s.alert("worker-crashed").suppressed_by == "rank-missing"
+
+
+def test_a_real_rank_that_kills_itself_is_missing(tmp_path: Path) -> None:
+    data = str(write_idx(tmp_path / "idx", train=250))
+    never = {"eval_every": 10**6, "checkpoint_every": 10**6}
+    state = wait_end(start(data=data, nproc=2, max_steps=10**4, batch_size=8, fault=["kill@12"], **never))
+    found = {a.rule: a for a in judge_run(state)}
+    assert "rank 1 of 2 is gone (SIGKILL)" in found["rank-missing"].title
+    assert found["rank-missing"].suppressed_by == "worker-sigkilled"
 
 
 def test_one_process_has_no_ranks_to_miss() -> None:

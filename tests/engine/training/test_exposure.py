@@ -7,31 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from dctop.engine.training.exposure import EVERY_NS, ExposureWatch, readable
+from dctop.engine.training.exposure import EVERY_NS, ExposureWatch, Found, readable
 from dctop.engine.training.runlog import RunReader
 from dctop.engine.training.watcher import RunFollower
-from tests.fakes.runs import append, event, make_run, start, wait_end, write_idx
+from tests.fakes.runs import append, event, everybodys, make_run, start, wait_end, write_idx
 
 TOKEN = "hf_" + "a1B2" * 8
 S = 10**9
 
 
 @pytest.fixture
-def open_place(tmp_path: Path) -> Iterator[Path]:
-    """A directory everybody may enter, and all above it."""
-    folders = [f for f in (tmp_path, *tmp_path.parents) if not f.stat().st_mode & 0o001]
-    modes = {f: f.stat().st_mode for f in folders}
-    for f in folders:
-        f.chmod(0o711)
-    yield tmp_path
-    for f, mode in modes.items():
-        f.chmod(mode)
+def open_place() -> Iterator[Path]:
+    with everybodys() as place:
+        yield place
 
 
 def reader_of(place: Path, *records: dict[str, object], **facts: object) -> RunReader:
     reader = RunReader(make_run(place, "20200101-000000-x", *records, **facts))
     reader.poll()
     return reader
+
+
+def look(watch: ExposureWatch, reader: RunReader, now_ns: int = S) -> tuple[Found, ...]:
+    """What a look at that moment finds."""
+    watch.look(reader, now_ns)
+    return watch.wait()
 
 
 def test_a_file_is_readable_only_where_its_directories_may_be_entered(open_place: Path) -> None:
@@ -57,7 +57,7 @@ def test_checkpoints_logs_and_data_are_looked_at(open_place: Path) -> None:
     for name in ("steps.jsonl", "run.json"):
         (reader.directory / name).chmod(0o600)
     reader.directory.chmod(0o755)
-    found = ExposureWatch().look(reader, S)
+    found = look(ExposureWatch(), reader)
     assert found == (("checkpoint", str(saved), "0604"), ("data", str(data / "train.bin"), "0644"))
     reader.close()
 
@@ -65,7 +65,7 @@ def test_checkpoints_logs_and_data_are_looked_at(open_place: Path) -> None:
 def test_data_of_the_system_is_public_by_design(tmp_path: Path) -> None:
     reader = reader_of(tmp_path, data_dir="/usr/share")
     reader.directory.chmod(0o700)
-    assert ExposureWatch().look(reader, S) == ()
+    assert look(ExposureWatch(), reader) == ()
     reader.close()
 
 
@@ -74,17 +74,17 @@ def test_secrets_are_told_by_line_once_a_minute_and_never_quoted(tmp_path: Path)
     reader.directory.chmod(0o700)
     out, watch = reader.directory / "stdout.log", ExposureWatch()
     out.write_text(f"epoch 1: loss=0.5 token 12\nlogging in with {TOKEN}\nmax_tokens=512\n")
-    found = watch.look(reader, S)
+    found = look(watch, reader)
     assert found == (("secret", str(out), "line 2"),) and TOKEN not in repr(found)
     with out.open("a") as more:
         more.write("password=correct-horse-battery\nhalf a li")
-    assert watch.look(reader, 2 * S) == found, "not before a minute has passed"
-    assert watch.look(reader, S + EVERY_NS)[1] == ("secret", str(out), "line 4")
+    assert look(watch, reader, 2 * S) == found, "not before a minute has passed"
+    assert look(watch, reader, S + EVERY_NS)[1] == ("secret", str(out), "line 4")
     append(reader.directory, event("checkpoint", "saved", 5, ok=True, path="/nowhere"))
     reader.poll()
     with out.open("a") as more:
         more.write(f"ne\nagain {TOKEN}\n")
-    assert watch.look(reader, S + EVERY_NS + 1)[-1][2] == "line 6", "a checkpoint is looked at at once"
+    assert look(watch, reader, S + EVERY_NS + 1)[-1][2] == "line 6", "a checkpoint is looked at at once"
     reader.close()
 
 
@@ -101,14 +101,16 @@ def test_a_real_run_is_private_and_told_once_its_checkpoint_is_not(open_place: P
     newest.chmod(0o644)
     reader = RunReader(directory)
     reader.poll()
-    assert ("checkpoint", str(newest), "0644") in ExposureWatch().look(reader, S)
+    assert ("checkpoint", str(newest), "0644") in look(ExposureWatch(), reader)
     reader.close()
 
 
-def test_what_was_found_is_part_of_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_found_is_part_of_the_state(tmp_path: Path) -> None:
     directory = make_run(tmp_path, "20200101-000000-x", event("mode", "train", 0, mode="train"))
     (directory / "stdout.log").write_text(f"export HF_TOKEN={TOKEN}\n")
     follower = RunFollower(directory, wall=lambda: 10**18 + S)
+    follower.poll()
+    follower._run.exposure.wait()
     state = follower.poll()
     assert state is not None and state.exposed[-1][0] == "secret"
     follower.close()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dctop.engine.rules.registry import make_rules
 from dctop.engine.training import wfaults
 
 
@@ -47,7 +48,8 @@ def test_a_fault_of_the_beginning_has_no_window() -> None:
 @pytest.mark.parametrize("name", wfaults.KINDS)
 def test_every_fault_says_what_it_does_and_what_should_notice(name: str) -> None:
     kind = wfaults.KINDS[name]
-    assert kind.help and kind.tier in ("A", "B") and kind.expects
+    assert kind.help and kind.tier in ("A", "B")
+    assert {r.id for r in make_rules()} & set(kind.expects), "no rule there is would notice it"
     assert (kind.magnitude is None) == (not kind.unit and not kind.sizes)
     if kind.sizes:
         assert len(kind.sizes) == 3 and kind.magnitude is not None
