@@ -96,8 +96,8 @@ class Rollups:
 
 
 def spread(parts: Iterable[Bucket], n: int, t0: int, t1: int, reach_ns: int) -> list[Bucket]:
-    """`n` buckets of equal time from `t0` to `t1`; each part reaches `reach_ns` beyond its last frame: a bucket
-    in which no frame happens to lie is no hole if one reaches to its middle."""
+    """`n` buckets of equal time from `t0` to `t1`; each part reaches `reach_ns` beyond its last frame: a
+    bucket in which no frame happens to lie is no hole if one reaches to its middle."""
     width = (t1 - t0) / n
     sums: list[list[tuple[float, float, float]]] = [[] for _ in range(n)]
     reached: dict[int, tuple[float, float, float]] = {}

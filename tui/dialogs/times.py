@@ -36,8 +36,8 @@ def moment_ns(text: str, now_ns: int, first_ns: int | None = None, last_ns: int 
     """The wall clock time `text` means, in ns; None if it means none.
 
     `now_ns` is the moment looked at: `-5m` and `+90s` count from it, `3m ago` counts from `last_ns` (the
-    newest moment there is). A time of day is the one nearest before `last_ns`, in local time, with `Z` in UTC; a
-    day alone is its midnight.
+    newest moment there is). A time of day is the one nearest before `last_ns`, in local time, with `Z` in
+    UTC; a day alone is its midnight.
     """
     t = text.strip().lower()
     end = now_ns if last_ns is None else last_ns
