@@ -27,9 +27,11 @@ class Range(NamedTuple):
     t1: int | None
 
 
-def add_range(parser: ArgumentParser) -> None:
-    parser.add_argument("-b", "--begin", metavar="TIME", help=f"from there on: {HINT}")
-    parser.add_argument("-e", "--end", metavar="TIME", help="up to there")
+def add_range(parser: ArgumentParser, *, plain: bool = False) -> None:
+    """`plain`: also as --from and --to, where that is not the format."""
+    begin, end = (("--from",), ("--to",)) if plain else ((), ())
+    parser.add_argument("-b", "--begin", *begin, metavar="TIME", help=f"from there on: {HINT}")
+    parser.add_argument("-e", "--end", *end, metavar="TIME", help="up to there")
 
 
 def moment(text: str, recording: Recording, option: str) -> int:

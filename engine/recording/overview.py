@@ -96,9 +96,11 @@ class Rollups:
 
 
 def spread(parts: Iterable[Bucket], n: int, t0: int, t1: int, reach_ns: int) -> list[Bucket]:
-    """`n` buckets of equal time from `t0` to `t1`; each part reaches `reach_ns` beyond its last frame."""
+    """`n` buckets of equal time from `t0` to `t1`; each part reaches `reach_ns` beyond its last frame: a
+    bucket in which no frame happens to lie is no hole if one reaches to its middle."""
     width = (t1 - t0) / n
     sums: list[list[tuple[float, float, float]]] = [[] for _ in range(n)]
+    reached: dict[int, tuple[float, float, float]] = {}
     for part in parts:
         if part.min is None or part.max is None or part.mean is None:
             continue
@@ -106,8 +108,12 @@ def spread(parts: Iterable[Bucket], n: int, t0: int, t1: int, reach_ns: int) -> 
         last = min(n - 1, max(first, int((part.t1 + reach_ns - t0) / width) - 1))
         for i in range(first, last + 1):
             sums[i].append((part.min, part.max, part.mean))
+        for i in range(last + 1, min(n, int((part.t1 + reach_ns - t0) / width + 0.5))):
+            reached[i] = (part.min, part.max, part.mean)
     out = []
     for i, found in enumerate(sums):
+        if not found and i in reached:
+            found = [reached[i]]
         a, b = t0 + int(i * width), t0 + int((i + 1) * width)
         if found:
             mean = sum(m for _, _, m in found) / len(found)

@@ -232,6 +232,9 @@ def test_moments_as_people_type_them() -> None:
         assert ns is not None
         return datetime.fromtimestamp(ns / 1e9).strftime("%d %H:%M:%S")
 
+    assert moment_ns("2026-11-05T13:02:10Z", at, 0, end) == 1793883730 * S10
+    assert moment_ns("1970-01-01z", at, 0, end) == 0
+    assert clock(moment_ns("2026-11-05", at, 0, end)) == "05 00:00:00"
     assert clock(moment_ns("14:02", at, 0, end)) == "05 14:02:00"
     assert clock(moment_ns("14:02:10", at, 0, end)) == "05 14:02:10"
     assert clock(moment_ns("23:00", at, 0, end)) == "04 23:00:00"  # yesterday's: the last one there was

@@ -44,7 +44,7 @@ def configure(parser: ArgumentParser) -> None:
         "metric", nargs="+", metavar="METRIC",
         help="cpu.util_pct, 'disk.*_bytes_per_s', 'gpu.util_pct{gpu=GPU-1*}', train.loss, train.step_s ...",
     )  # fmt: skip
-    add_range(parser)
+    add_range(parser, plain=True)
     parser.add_argument("--at", metavar="TIME", help="around that moment (--span before and after it)")
     parser.add_argument("--span", type=span, default=AROUND_S, metavar="T", help="90s, 5m, 1h (5m)")
     parser.add_argument("--size", type=geometry, metavar="WxH", help="columns and rows (the terminal's)")

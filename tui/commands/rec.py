@@ -38,7 +38,7 @@ def configure(parser: ArgumentParser) -> None:
             "-o", "--output", type=Path, metavar="OUT", help=f"the new file (FILE with .{name} in its name)"
         )
         if name != "repair":
-            add_range(sub)
+            add_range(sub, plain=True)
 
 
 def run(args: Namespace) -> int:

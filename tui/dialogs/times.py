@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {
     "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60,
@@ -11,7 +11,8 @@ _UNITS = {
 }  # fmt: skip
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 _CLOCK = re.compile(r"(?:(\d{4}-\d{1,2}-\d{1,2})[ t]+)?(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?")
-HINT = "14:02, 14:02:10, 3m ago, -5m, +90s, start, end"
+_DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
+HINT = "14:02:10, 2026-11-23 14:02, 3m ago, -5m, +90s, start, end"
 
 
 def span_s(text: str) -> float | None:
@@ -35,7 +36,8 @@ def moment_ns(text: str, now_ns: int, first_ns: int | None = None, last_ns: int 
     """The wall clock time `text` means, in ns; None if it means none.
 
     `now_ns` is the moment looked at: `-5m` and `+90s` count from it, `3m ago` counts from `last_ns` (the
-    newest moment there is). A time of day is the one nearest before `last_ns`, in local time.
+    newest moment there is). A time of day is the one nearest before `last_ns`, in local time, with `Z` in
+    UTC; a day alone is its midnight.
     """
     t = text.strip().lower()
     end = now_ns if last_ns is None else last_ns
@@ -53,13 +55,15 @@ def moment_ns(text: str, now_ns: int, first_ns: int | None = None, last_ns: int 
 
 
 def _clock_ns(t: str, end_ns: int) -> int | None:
-    match = _CLOCK.fullmatch(t)
+    zone = UTC if t.endswith("z") else None  # as exports write it
+    t = t.removesuffix("z").rstrip()
+    match = _CLOCK.fullmatch(f"{t} 00:00" if _DAY.fullmatch(t) else t)
     if match is None:
         return None
     day, hour, minute, second, fraction = match.groups()
-    end = datetime.fromtimestamp(end_ns / 1e9)
+    end = datetime.fromtimestamp(end_ns / 1e9, zone)
     try:
-        date = datetime.strptime(day, "%Y-%m-%d") if day else end
+        date = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=zone) if day else end
         at = date.replace(hour=int(hour), minute=int(minute), second=int(second or 0), microsecond=0)
         if not day and at > end:
             at -= timedelta(days=1)
