@@ -382,15 +382,20 @@ def _checked_number(option: LaunchOption, given: object) -> int | float:
 
 def _faults(given: object) -> list[str]:
     """A list, or one text with spaces or commas between (as the dialog's field gives it)."""
-    specs = given.replace(",", " ").split() if isinstance(given, str) else given
-    if not isinstance(specs, list):
+    parts = [given] if isinstance(given, str) else given
+    specs = (
+        [word for p in parts for word in str(p).replace(",", " ").split()]
+        if isinstance(parts, list)
+        else None
+    )
+    if specs is None:
         raise BadOption(f"--fault {given}: NAME[:SIZE][@STEP[-STEP]] is needed")
     for spec in specs:
         try:
-            wfaults.parse(str(spec))
+            wfaults.parse(spec)
         except ValueError as error:
             raise BadOption(str(error)) from None
-    return [str(spec) for spec in specs]
+    return specs
 
 
 def with_state(

@@ -25,10 +25,11 @@ sys.path[:] = [HERE, *(p for p in sys.path if os.path.abspath(p or ".") != HERE)
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dctop.engine.training import wlog, wmem, wsuper, wtrain
+    from dctop.engine.training import wlog, wmem, wpower, wsuper, wtrain
 else:
     import wlog
     import wmem
+    import wpower
     import wsuper
 
 MIN_TORCH = (2, 1)
@@ -264,11 +265,11 @@ def main(arguments: list[str] | None = None) -> int:
         return wsuper.supervise(directory, lambda report: train_supervised(directory, report))
     if asked.rank:
         return train_rank(directory)
-    watch = wmem.KillWatch()
+    watch, meter = wmem.KillWatch(), wpower.Meter()
     facts = wsuper.identity()
     wlog.update_run(directory, **facts, pid=os.getpid(), start_ticks=wsuper.start_ticks(os.getpid()))
     ending = train_here_or_led(directory)
-    wsuper.end_record(directory, os.getpid(), ending.code, ending.said(), watch)
+    wsuper.end_record(directory, os.getpid(), ending.code, ending.said(), watch, meter)
     return ending.code
 
 

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dctop.engine.training import wlog, wmem
+    from dctop.engine.training import wlog, wmem, wpower
 else:
     import wlog
     import wmem
+    import wpower
 
 _TAIL = 64 << 10
 
@@ -102,6 +103,7 @@ def _supervisor(directory: str, train: Callable[[int], int], ready: int) -> int:
     for number in forwarded:
         signal.signal(number, lambda n, _frame: _forward(child, n))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, forwarded)
+    meter = wpower.Meter()
     wlog.make_reserve(directory, wlog.END_RESERVE)
     known = wlog.update_run(
         directory, **identity(), pid=child, start_ticks=start_ticks(child),
@@ -118,8 +120,9 @@ def _supervisor(directory: str, train: Callable[[int], int], ready: int) -> int:
     os.close(ready)
     while signal.sigtimedwait({signal.SIGCHLD}, wmem.LOOK_S) is None:
         watch.look()
+        meter.look()
     _, status = os.waitpid(child, 0)
-    end_record(directory, child, os.waitstatus_to_exitcode(status), _report(report_r), watch)
+    end_record(directory, child, os.waitstatus_to_exitcode(status), _report(report_r), watch, meter)
     return 0
 
 
@@ -141,7 +144,14 @@ def _report(fd: int) -> dict[str, object]:
     return said if isinstance(said, dict) else {}
 
 
-def end_record(directory: str, pid: int, code: int, report: dict[str, object], watch: wmem.KillWatch) -> None:
+def end_record(
+    directory: str,
+    pid: int,
+    code: int,
+    report: dict[str, object],
+    watch: wmem.KillWatch,
+    meter: wpower.Meter,
+) -> None:
     """Judge and append the `end` record, whatever state the disk is in."""
     data: dict[str, object] = {"exit_code": code}
     text = str(report.get("reason") or "")
@@ -158,6 +168,10 @@ def end_record(directory: str, pid: int, code: int, report: dict[str, object], w
     elif not report:
         text = f"ended with exit code {code} and no word" if code else "ended without a word"
     data["status"] = status
+    try:
+        data.update(meter.taken(wlog.read_json(os.path.join(directory, "run.json"))))
+    except (OSError, ValueError):
+        pass  # run.json is gone: nobody will ask
     if status in ("failed", "killed"):
         data["stderr"] = last_line(os.path.join(directory, "stdout.log"))
     step = report.get("step")

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 DATA, H2D, FORWARD, LOSS, BACKWARD, UPDATE, OTHER = range(7)
 PHASES = ("data", "h2d", "forward", "loss", "backward", "update")
-_WALL = tuple(f"{name}_s" for name in PHASES)
+_WALL = tuple(f"{name}_s" for name in (*PHASES, "other"))
 _CPU = tuple(f"{name}_cpu_s" for name in PHASES)
+_NAMES = ("step", "epoch", "wall_ns", "step_s", "samples", *_WALL, "cpu_s", *_CPU, "lr", "mode")
 _GPU = tuple(f"{name}_gpu_s" for name in PHASES)
-FIELDS = _WALL
+FIELDS = _WALL[:OTHER]
 RING = 64
 """Steps whose events may be unread; beyond that the oldest is given up."""
 
@@ -58,16 +59,12 @@ class Step(NamedTuple):
 
     def record(self) -> Record:
         """The fields of a `step` line without its scalars."""
-        record: Record = {
-            "step": self.number, "epoch": self.epoch, "wall_ns": self.wall_ns,
-            "step_s": self.times.wall * 1e-9, "samples": self.samples,
-        }  # fmt: skip
-        for name, wall in zip(_WALL, self.times.spent):
-            record[name] = wall * 1e-9
-        record["cpu_s"] = self.times.cpu * 1e-9
-        for name, cpu in zip(_CPU, self.times.spent_cpu):
-            record[name] = cpu * 1e-9
-        record["lr"], record["mode"] = self.lr, self.mode
+        times = self.times
+        record: Record = dict(zip(_NAMES, (
+            self.number, self.epoch, self.wall_ns, times.wall * 1e-9, self.samples,
+            *[ns * 1e-9 for ns in times.spent], times.cpu * 1e-9,
+            *[ns * 1e-9 for ns in times.spent_cpu[:OTHER]], self.lr, self.mode,
+        )))  # fmt: skip
         if self.more is not None:
             record.update(self.more)
         return record
@@ -157,14 +154,15 @@ class Readback:
         self._events = events
         self._queue: list[tuple[Step, torch.Tensor, list[Mark], torch.cuda.Event]] = []
         self._ready: list[Taken] = []
-        self._here: list[tuple[Step, Sequence[torch.Tensor]]] = []
-        """Of the CPU: nothing to wait for."""
+        self._here: list[tuple[Step, list[float]]] = []
+        """Of the CPU: nothing to wait for. Numbers: a tensor that is kept takes a place in the heap between
+        those of the network, which then moves to colder memory."""
         self.dropped = 0
         """Steps given up because the device was more than RING steps behind."""
 
     def push(self, step: Step, scalars: Sequence[torch.Tensor], marks: list[Mark] | None = None) -> None:
         if self._cuda is None:
-            self._here.append((step, scalars))
+            self._here.append((step, [s.item() for s in scalars]))
             return
         import torch
 
@@ -182,9 +180,7 @@ class Readback:
     def pop(self, wait: bool = False) -> list[Taken]:
         """What has arrived, oldest first. None instead of scalars: they were dropped."""
         if self._here:
-            self._ready += [
-                (step, step.record(), [s.item() for s in scalars]) for step, scalars in self._here
-            ]
+            self._ready += [(step, step.record(), values) for step, values in self._here]
             self._here = []
         if self._queue and self._cuda is not None and not self._cuda.capturing():
             self._collect(wait)

@@ -27,7 +27,7 @@ else:
 STEPS = 20
 WARM = 5
 BLOCKS, BLOCK = 5, 10
-LIMIT = 0.05
+PHASE_LIMIT, EVENT_LIMIT = 0.02, 0.05
 BUSY_PERCENT = 5.0
 
 
@@ -42,7 +42,7 @@ class Verdict(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return self.phase_error <= LIMIT and (self.step_error is None or self.step_error <= LIMIT)
+        return self.phase_error <= PHASE_LIMIT and (self.step_error is None or self.step_error <= EVENT_LIMIT)
 
 
 def verify(trainer: Trainer) -> None:

@@ -1,16 +1,18 @@
 """What watching costs: a run with everything on against a plain PyTorch loop of the same program.
 
-    .venv/bin/python tests/benchmarks/bench_training.py [--pairs 12] [--steps 150] [--threads 1]
+    .venv/bin/python tests/benchmarks/bench_training.py [--pairs 200] [--steps 25] [--threads 1]
     .venv/bin/python tests/benchmarks/bench_training.py --keras  (the handbook's Keras program as well)
 
 Both train the same network on the same images with the same fused Adam, in one process, in blocks that
-alternate; the ratio is the median over the pairs. `--keras` makes a throwaway environment under /tmp with
+alternate, short ones, so that both see the same neighbours; the ratio is the median over the pairs with its
+95 % interval. `--keras` makes a throwaway environment under /tmp with
 keras and a backend, and runs the handbook's program there, block by block, between ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import subprocess
@@ -45,6 +47,7 @@ def monitored(folder: Path, threads: int) -> Callable[[int], None]:
     (folder / "run.json").write_text(json.dumps(run))
     trainer: Any = wtrain.Trainer(str(folder), run, wlog.RunLog(str(folder)), Wishes())
     trainer.set_mode("train")
+    gc.freeze()  # as `run` does: for the plain loop as well
     state: dict[str, Iterator[Any]] = {"batches": trainer._next_epoch()}
 
     def steps(count: int) -> None:
@@ -170,10 +173,17 @@ def measure(programs: dict[str, Callable[[int], None]], pairs: int, steps: int) 
     return taken
 
 
+def interval(ratios: list[float]) -> tuple[float, float]:
+    """Of the median, 95 %, by order statistics: nothing is assumed of how the ratios are spread."""
+    ordered, n = sorted(ratios), len(ratios)
+    reach = 0.98 * n**0.5
+    return ordered[max(0, round(n / 2 - reach))], ordered[min(n - 1, round(n / 2 + reach))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pairs", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--keras", nargs="*", choices=("torch", "tensorflow", "jax"), metavar="BACKEND")
     asked = parser.parse_args()
@@ -194,10 +204,11 @@ def main() -> None:
             continue  # it computes in another process
         base = taken["plain cpu" if name.endswith("cpu") else "plain"]
         ratios = [a / b for a, b in zip(base, times, strict=True)]
+        low, high = interval(ratios)
         print(
             f"{name:16} {1e3 * statistics.median(times):7.3f} ms/step, best {1e3 * min(times):7.3f}; "
-            f"{statistics.median(ratios):.4f} of plain's steps/s "
-            f"(best against best {min(base) / min(times):.4f})"
+            f"{statistics.median(ratios):.4f} of plain's steps/s ({low:.4f} to {high:.4f}; "
+            f"best against best {min(base) / min(times):.4f})"
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dctop.engine.training import launcher, options
 from dctop.engine.training.launcher import LaunchCheck
-from dctop.tui.dialogs.launch import LaunchDialog, fault_of
+from dctop.tui.dialogs.launch import LaunchDialog, faults_of
 from dctop.tui.draw.look import Look
 from tests.fakes.screen import as_lines, check
 
@@ -114,6 +114,22 @@ def test_a_drill_is_three_fields_and_one_word_on_the_command_line() -> None:
     assert options.resolve({"fault": started[0]["fault"]})["fault"] == ["lr:50@30-60"]
 
 
+def test_several_drills_are_planted_at_once() -> None:
+    started: list[dict[str, Any]] = []
+    d = dialog(started)
+    set_to(d, "drill_more", "lr:50@30-60, nan@200")
+    assert faults_of(d.values()) == "lr:50@30-60,nan@200"
+    set_to(d, "drill", "slow-data")
+    assert d.command_line().endswith("--fault slow-data,lr:50@30-60,nan@200")
+    assert d.key("enter", None)
+    specs = options.resolve({"fault": started[0]["fault"]})["fault"]
+    assert specs == ["slow-data", "lr:50@30-60", "nan@200"] and "drill_more" not in started[0]
+    assert options.resolve({"fault": [started[0]["fault"]]})["fault"] == specs  # as the command line gives it
+    wrong = dialog()
+    set_to(wrong, "drill_more", "no-such-fault")
+    assert "no-such-fault" in text(wrong) and not wrong.key("enter", None)
+
+
 def test_what_is_wrong_with_a_drill_is_said_while_it_is_typed() -> None:
     started: list[dict[str, Any]] = []
     d = dialog(started)
@@ -121,7 +137,7 @@ def test_what_is_wrong_with_a_drill_is_said_while_it_is_typed() -> None:
     set_to(d, "drill_steps", "60-30")
     assert "the window must begin at step 1 or later" in text(d)
     assert not d.key("enter", None) and not started
-    assert fault_of({"drill": "none", "drill_size": 3.0}) is None
+    assert faults_of({"drill": "none", "drill_size": 3.0}) is None
 
 
 def test_what_is_impossible_here_is_taken_away_and_says_why() -> None:

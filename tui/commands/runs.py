@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dctop.tui.commands import CommandError
 
 if TYPE_CHECKING:
+    from dctop.engine.config import Energy
     from dctop.engine.training.runstate import RunEvent, RunState
 
 NAME = "runs"
@@ -170,10 +171,14 @@ def plain(value: object) -> object:
 
 
 def _show(states: list[RunState], as_json: bool) -> int:
+    from dctop.engine.config import load
+
+    settings = load()[0].energy
     if as_json:
         documents = [
             {
                 **summary(s),
+                "energy": plain(_energy(s, settings)),
                 "events": [plain(_event(e)) for e in s.events],
                 "evals": plain(list(s.evals)),
                 "checkpoints": checkpoints_of(s),
@@ -183,8 +188,15 @@ def _show(states: list[RunState], as_json: bool) -> int:
         print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=1, allow_nan=False))
         return 0
     for s in states:
-        _print_run(s)
+        _print_run(s, settings)
     return 0
+
+
+def _energy(s: RunState, settings: Energy) -> dict[str, object] | None:
+    from dctop.engine.training import energy
+
+    used = energy.run_energy(None, s, settings)
+    return None if used is None else energy.as_json(used)
 
 
 def _event(e: RunEvent) -> dict[str, object]:
@@ -203,9 +215,11 @@ def checkpoints_of(s: RunState) -> list[dict[str, object]]:
     return [asdict(c) for c in checkpoints.listed(folder)]
 
 
-def _print_run(s: RunState) -> None:
+def _print_run(s: RunState, settings: Energy) -> None:
+    from dctop.engine.training import energy
     from dctop.tui.commands.train import progress_text
 
+    used = energy.run_energy(None, s, settings)
     asked = s.config.get("config")
     facts = [
         ("run", s.id),
@@ -216,6 +230,7 @@ def _print_run(s: RunState) -> None:
         ("ended", _when(s.ended_wall_ns) if s.ended_wall_ns else "-"),
         ("device", s.device or "-"),
         ("data", s.data_source or "-"),
+        ("energy", "-" if used is None else energy.in_words(used)),
         (
             "process",
             f"{s.pid or '-'} on {s.host or '-'}, exit code {'-' if s.exit_code is None else s.exit_code}",

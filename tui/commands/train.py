@@ -225,12 +225,21 @@ class Headless:
             accuracy, loss = latest.get("accuracy"), latest.get("loss")
             if state.status == "stopped":
                 print(state.reason or "stopped")
+            self._tell_energy(state)
             if isinstance(accuracy, float):
                 print(f"Test accuracy: {accuracy:.2f}")
             elif isinstance(loss, float):
                 print(f"Test loss: {loss:.4g}")
             return 130 if state.status == "stopped" else 0
         raise CommandError(f"run {self.run_id} {state.status}: {state.reason}", 1)
+
+    def _tell_energy(self, state: RunState) -> None:
+        from dctop.engine.config import load
+        from dctop.engine.training import energy
+
+        used = energy.run_energy(None, state, load()[0].energy)
+        if used is not None and state.workload != "infer":
+            print(f"Energy: {energy.in_words(used)}")
 
 
 def _parts(state: RunState) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dctop.engine.training.launcher import LaunchCheck
 
 NO_DRILL = "none"
-DRILL = ("drill", "drill_size", "drill_steps")
+DRILL = ("drill", "drill_size", "drill_steps", "drill_more")
 
 
 def field_of(option: LaunchOption) -> Field:
@@ -45,7 +45,8 @@ def _in_range(option: LaunchOption, value: Value) -> str | None:
 
 
 def drill_fields(workload: str) -> list[Field]:
-    """Which fault to plant, how large, at which steps; instead of the command line's one text."""
+    """Which fault to plant, how large, at which steps; instead of the command line's one text. Further
+    ones as the command line writes them."""
     kinds = table.drills(workload)
     return [
         Field("drill", "drill", "choice", NO_DRILL, (NO_DRILL, *kinds), group="drill",
@@ -53,6 +54,8 @@ def drill_fields(workload: str) -> list[Field]:
         Field("drill_size", "size", "float", None, help="its magnitude (empty: its default)", group="drill"),
         Field("drill_steps", "steps", "text", None, help="from step, or from-to (empty: from 100 on)",
               group="drill"),
+        Field("drill_more", "more drills", "text", None, group="drill",
+              help="planted as well: NAME[:SIZE][@STEP[-STEP]], with commas between them"),
     ]  # fmt: skip
 
 
@@ -68,16 +71,18 @@ def drill_help(workload: str, name: str) -> str:
     return f"{kind.help}{size}{needs}{expects}"
 
 
-def fault_of(values: Mapping[str, Value]) -> str | None:
-    """`NAME[:SIZE][@STEPS]` of the three fields; None: no drill."""
+def faults_of(values: Mapping[str, Value]) -> str | None:
+    """`NAME[:SIZE][@STEPS]` of the first three fields, then the fourth, with commas; None: no drill."""
+    more = str(values.get("drill_more") or "").replace(" ", "")
+    specs = [spec for spec in more.split(",") if spec]
     name = values.get("drill")
-    if name in (None, NO_DRILL):
-        return None
-    size, steps = values.get("drill_size"), values.get("drill_steps")
-    spec = str(name)
-    if isinstance(size, (int, float)):
-        spec += f":{size:g}"
-    return f"{spec}@{str(steps).replace(' ', '')}" if steps else spec
+    if name not in (None, NO_DRILL):
+        size, steps = values.get("drill_size"), values.get("drill_steps")
+        spec = str(name)
+        if isinstance(size, (int, float)):
+            spec += f":{size:g}"
+        specs.insert(0, f"{spec}@{str(steps).replace(' ', '')}" if steps else spec)
+    return ",".join(specs) or None
 
 
 class LaunchDialog(OptionsDialog):
@@ -140,13 +145,13 @@ class LaunchDialog(OptionsDialog):
 
     def arguments(self) -> dict[str, Value]:
         values = {k: v for k, v in self.values().items() if k not in (*DRILL, "workload")}
-        fault = fault_of(self.values())
+        fault = faults_of(self.values())
         return {**values, "fault": fault} if fault else values
 
     def _resolved(self, values: Mapping[str, Value]) -> dict[str, table.Value]:
         """Raises BadOption."""
         asked = {k: v for k, v in values.items() if k not in (*DRILL, "workload", "python")}
-        fault = fault_of(values)
+        fault = faults_of(values)
         return table.resolve({**asked, "fault": fault} if fault else asked, self.workload)
 
     def _stands_against(self, values: dict[str, Value]) -> str | None:
@@ -170,7 +175,7 @@ class LaunchDialog(OptionsDialog):
         if wrong:
             return wrong
         asked = {k: v for k, v in values.items() if k not in DRILL}
-        fault = fault_of(values)
+        fault = faults_of(values)
         return self._start({**asked, "workload": self.workload, **({"fault": fault} if fault else {})})
 
     def checked(self, known: LaunchCheck) -> None:

@@ -25,6 +25,8 @@ from dctop.tui.panes.parts import fill
 
 Axis = Literal["step", "time"]
 NAN = math.nan
+REACH = 200
+"""Steps the cursor looks back for a value that is not measured in each."""
 
 
 class Metric(NamedTuple):
@@ -72,6 +74,10 @@ class Plot:
     axis: Axis = "step"
     log: bool = False
     smooth: bool = False
+    window: tuple[float, float] | None = None
+    """Both ends of the x axis; None: all there is."""
+    cursor: float | None = None
+    """Where on the x axis a line stands."""
 
 
 class Buckets(NamedTuple):
@@ -122,7 +128,9 @@ def bucketed(run: RunState, metric: Metric, axis: Axis, x0: float, x1: float, n:
     out = Buckets([], [], [])
     start = bisect_left(xs, x0 * scale + shift)
     for i in range(n):
-        stop = len(xs) if i == n - 1 else bisect_right(xs, (x0 + (i + 1) * width) * scale + shift, start)
+        end = x1 if i == n - 1 else x0 + (i + 1) * width
+        # A millionth more: the last step is in, however the sum was rounded.
+        stop = bisect_right(xs, end * scale + shift + scale * 1e-6, start)
         low = high = mean = NAN
         if stop > start:
             part = values[start:stop]
@@ -170,12 +178,12 @@ def rows(runs: Sequence[RunState], plot: Plot, w: int, h: int, look: Look) -> li
     5 on). The first run is in front and is the one whose evaluations and events are marked."""
     if w <= 0 or h <= 0:
         return [()] * max(0, h)
-    span = span_of(runs, plot.axis)
+    span = plot.window or span_of(runs, plot.axis)
     if span is None:
         return fill([fit_row(((f"no {plot.metric.name} yet", S.DIM),), w)], w, h)
     x0, x1 = span
     x1 = x1 if x1 > x0 else x0 + max(1.0, abs(x0))
-    axis = AXIS if w >= 40 and h >= 3 else 0
+    axis = scale_width(w, h)
     room = w - axis
     lanes = (1 if h >= 8 else 0) + (1 if h >= 5 else 0)
     tall = h - lanes
@@ -187,6 +195,8 @@ def rows(runs: Sequence[RunState], plot: Plot, w: int, h: int, look: Look) -> li
     lo, hi = _scale(found, marks, plot)
     cells = _curves(found, plot, room, tall, look, lo, hi)
     _mark(cells, marks, room, tall, lo, hi, plot.log, look)
+    if plot.cursor is not None:
+        _line(cells, (plot.cursor - x0) / (x1 - x0), look)
     out: list[Row] = []
     for i, line in enumerate(cells):
         head = label(i, tall, lo, hi, look, plot.log, _formatter(plot.metric)) if axis else ()
@@ -198,8 +208,57 @@ def rows(runs: Sequence[RunState], plot: Plot, w: int, h: int, look: Look) -> li
     return out
 
 
+def scale_width(w: int, h: int) -> int:
+    """Cells at the left of the plot that its scale takes."""
+    return AXIS if w >= 40 and h >= 3 else 0
+
+
 def _formatter(metric: Metric) -> str:
     return {"memory": "size", "step_s": "ms", "data_s": "ms", "throughput": "count"}.get(metric.id, "")
+
+
+def text_of(metric: Metric, value: float | None) -> str:
+    """A value as the scale writes it, without padding."""
+    write = {"size": units.size, "ms": units.ms, "count": units.count}.get(
+        _formatter(metric), units.significant
+    )
+    return write(value, 0)
+
+
+def place_text(axis: Axis, x: float) -> str:
+    return units.grouped(x) if axis == "step" else units.duration(x, 0)
+
+
+def reading(run: RunState, metric: Metric, axis: Axis, x: float) -> tuple[int, float] | None:
+    """(step, value) measured last at or before `x`. None: the run has none there, or had ended before."""
+    xs = run.columns.get("step" if axis == "step" else "wall_ns")
+    steps = run.columns.get("step")
+    ratio = metric.column == "throughput"
+    values = run.columns.get("samples") if ratio else value_column(run, metric.column)
+    below = run.columns.get("step_s") if ratio else None
+    if xs is None or steps is None or values is None or not len(xs) or (ratio and below is None):
+        return None
+    scaled = x if axis == "step" else x * 1e9 + run.started_wall_ns
+    apart = (xs[-1] - xs[0]) / max(1, len(xs) - 1)
+    if scaled > xs[-1] + apart:
+        return None
+    at = bisect_right(xs, scaled) - 1
+    for i in range(at, max(-1, at - REACH), -1):
+        value = values[i] if below is None else values[i] / below[i] if below[i] else NAN
+        if value == value:
+            return int(steps[i]), value
+    return None
+
+
+def _line(cells: list[list[tuple[str, S]]], share: float, look: Look) -> None:
+    """The cursor, behind the curves."""
+    if not cells or not 0 <= share <= 1:
+        return
+    glyph = "│" if look.unicode else "|"
+    for row in cells:
+        x = min(len(row) - 1, int(share * len(row)))
+        if row[x][0] == " ":
+            row[x] = (glyph, S.VALUE)
 
 
 def _scale(
@@ -246,7 +305,7 @@ def _evaluations(
         for ev in run.evals if name is not None else ():
             value = ev.get(name) if name is not None else None
             x = _place(run, plot.axis, ev.get("step"), ev.get("wall_ns"))
-            if isinstance(value, (int, float)) and math.isfinite(value) and x is not None:
+            if isinstance(value, (int, float)) and math.isfinite(value) and x is not None and x0 <= x <= x1:
                 out.append(((x - x0) / (x1 - x0), float(value), k))
     return out
 
@@ -292,10 +351,7 @@ def _lane(run: RunState, axis: Axis, x0: float, x1: float, left: int, w: int, lo
 
 
 def _x_axis(axis: Axis, x0: float, x1: float, left: int, w: int) -> Row:
-    def text(x: float) -> str:
-        return units.grouped(x) if axis == "step" else units.duration(x, 0)
-
-    first, middle, last = text(x0), text((x0 + x1) / 2), text(x1)
+    first, middle, last = (place_text(axis, x) for x in (x0, (x0 + x1) / 2, x1))
     line = first.ljust(w)
     if w >= len(first) + len(middle) + len(last) + 6:
         at = w // 2 - len(middle) // 2

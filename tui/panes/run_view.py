@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from dctop.engine.config import Energy
@@ -21,6 +22,7 @@ from dctop.tui.panes import run_infer, run_lists, run_plot
 from dctop.tui.panes.base import View
 from dctop.tui.panes.curve import small
 from dctop.tui.panes.parts import Item, beside, fill, flow, instances, item, items_row, key_of, num, outside
+from dctop.tui.panes.run_cursor import PlotCursor
 from dctop.tui.panes.run_facts import (
     ENDED_BADLY,
     data_item,
@@ -59,6 +61,21 @@ class RunPane(TrainingPane):
         Action("run.axis", ("x",), "steps/time", "The plot over steps, or over time since the start."),
         Action("training.log", ("y",), "log scale", "The plot on a logarithmic scale, or back."),
         Action("run.smooth", ("s",), "smooth", "The plot smoothed (the raw range behind it), or back."),
+        Action("run.left", ("comma",), "cursor", "A cursor in the plot that reads its values; to the left."),
+        Action("run.right", ("full_stop",), "cursor", "The cursor to the right, and away at the end.", False),
+        Action("run.left10", ("less_than_sign",), "cursor", "The cursor ten columns to the left.", False),
+        Action(
+            "run.right10", ("greater_than_sign",), "cursor", "The cursor ten columns to the right.", False
+        ),
+        Action(
+            "run.nearer",
+            ("left_square_bracket",),
+            "zoom",
+            "Half as many steps (or as much time) in the plot.",
+        ),
+        Action(
+            "run.wider", ("right_square_bracket",), "zoom out", "Twice as many, up to all of them.", False
+        ),
         Action("run.panel", ("l",), "list", "What stands below the curves: runs, classes, events, log."),
         Action("run.infer", ("i",), "inference", "Measurements of this run's inference, and back."),
         Action("run.measure", ("I",), "measure", "Measure inference with a checkpoint of this run."),
@@ -76,8 +93,10 @@ class RunPane(TrainingPane):
         "evaluation, checkpoints). The time to finish is a range from fast and slow stretches of the last "
         "500 steps. MFU is the arithmetic the model needs over what the device could do; without a known "
         "peak there is none. In the plot diamonds are evaluations; the lane below it shows checkpoints, "
-        "faults and failures. A recall that fell far below its own best is red. Compared runs are drawn in "
-        "their own colours with the options in which they differ."
+        "faults and failures. A click or the cursor reads the values there, of each run in its colour; a "
+        "narrower range stays around the cursor, without one at the newest end. A recall that fell far below "
+        "its own best is red. Compared runs are drawn in their own colours with the options in which they "
+        "differ."
     )
 
     def __init__(self) -> None:
@@ -86,6 +105,9 @@ class RunPane(TrainingPane):
         self.axis: run_plot.Axis = "step"
         self.smooth = False
         self.panel = 0
+        self.cursor = PlotCursor()
+        self._plot_at = (0, 0, 0, 0)
+        """Row, column, width and height of the large plot without its scale, for clicks."""
         self.compared: tuple[str, ...] = ()
         """Ids of the runs drawn with the chosen one."""
         self._small: dict[str, Buckets] = {}
@@ -107,9 +129,9 @@ class RunPane(TrainingPane):
         rows = self._head(view, snap, run, w, h)
         room = h - len(rows)
         if run.workload == inferlog.WORKLOAD:
-            return [*rows, *self._measurement(view, run, w, room)]
+            return [*rows, *self._measurement(view, run, w, room, len(rows))]
         if room < 14:
-            return [*rows, *self._plot(view, run, w, room)]
+            return [*rows, *self._plot(view, run, w, room, len(rows))]
         if w >= 150 and room >= 34:
             return [*rows, *self._large(view, snap, run, w, room, len(rows))]
         return [*rows, *self._stacked(view, snap, run, w, room, len(rows))]
@@ -197,7 +219,7 @@ class RunPane(TrainingPane):
             tiles, lower = 0, max(6, room * 2 // 5)
         if room - tiles < 6:
             tiles = 0
-        rows = [*bars, *self._plot(view, run, w, room - lower - tiles)]
+        rows = [*bars, *self._plot(view, run, w, room - lower - tiles, top + len(bars))]
         if tiles:
             rows += self._tiles(view, snap, run, w, tiles)
         if lower:
@@ -217,7 +239,7 @@ class RunPane(TrainingPane):
         tiles: list[Row] = []
         for k, tile in enumerate(self._measured(run)[:n]):
             tiles += self._tile(view, snap, run, tile, right, upper // n + (k < upper % n))
-        rows = [*bars, *beside(self._plot(view, run, left, upper), tiles, left, right)]
+        rows = [*bars, *beside(self._plot(view, run, left, upper, top + len(bars)), tiles, left, right)]
         time_w = min(56, w // 4)
         table = [run_lists.heading("where the time goes", time_w), *seven_table(run, time_w, 7, look)]
         heat = heat_rows(run, time_w, lower - len(table) - 2, look)
@@ -227,22 +249,41 @@ class RunPane(TrainingPane):
         lists = self._lists(view, run, w - x, lower, 3, top + len(rows), x)
         return [*rows, *beside(fill(table, time_w, lower), lists, time_w, w - x)]
 
-    def _plot(self, view: View, run: RunState, w: int, h: int, only: str | None = None) -> list[Row]:
+    def _plot(
+        self, view: View, run: RunState, w: int, h: int, top: int, only: str | None = None
+    ) -> list[Row]:
         """The large plot under its title; made again only when something it shows has changed."""
         if h < 2:
             return fill([], w, h)
         metric = run_plot.BY_ID[only or self.metric]
-        plot = run_plot.Plot(metric, self.axis, self.log, self.smooth)
         runs = [run, *self._others(view, run)]
+        scale = run_plot.scale_width(w, h - 1)
+        self._plot_at = (top + 1, scale, w - scale, h - 1)
+        self.cursor.columns = max(1, w - scale)
+        window = self.cursor.window(runs, self.axis)
+        plot = run_plot.Plot(metric, self.axis, self.log, self.smooth, window, self.cursor.at)
         made = (tuple((r.id, r.seq, len(r.columns.get("step", ()))) for r in runs), plot, w, h, view.look)
         if self._plotted[0] != made:
             notes = [self.axis] + ["log"] * self.log + ["smooth"] * self.smooth
+            notes += [f"1/{2**self.cursor.zoom} of the range"] if window is not None else []
             evaluated = metric.evaluation is not None and bool(run.evals)
             mark = f"  {glyphs(view.look).evaluation} evaluation" if evaluated else ""
             name = "latency of each request" if only else metric.name
-            title = fit_row(((name, S.HEADER), (mark, S.GRAPH_2), ("  " + " ".join(notes), S.DIM)), w)
+            read = self._reading(runs, plot)
+            title = fit_row(((name, S.HEADER), *read, (mark, S.GRAPH_2), ("  " + " ".join(notes), S.DIM)), w)
             self._plotted = (made, [title, *run_plot.rows(runs, plot, w, h - 1, view.look)])
         return list(self._plotted[1])
+
+    def _reading(self, runs: Sequence[RunState], plot: run_plot.Plot) -> list[Span]:
+        """What stands under the cursor: the value of each run in its colour."""
+        if plot.cursor is None:
+            return []
+        out: list[Span] = [(f"  {plot.axis} {run_plot.place_text(plot.axis, plot.cursor)}: ", S.DIM)]
+        for k, (run, style) in enumerate(zip(runs, run_plot.STYLES, strict=False)):
+            found = run_plot.reading(run, plot.metric, plot.axis, plot.cursor)
+            text = run_plot.text_of(plot.metric, None if found is None else found[1])
+            out.append((("  " if k else "") + text, style))
+        return out
 
     def _measured(self, run: RunState) -> list[tuple[str, str, S]]:
         return [t for t in TILES if any(v == v for v in run.columns.get(t[0], ())[-200:])]
@@ -332,14 +373,14 @@ class RunPane(TrainingPane):
             self._scroll = at
         return rows
 
-    def _measurement(self, view: View, run: RunState, w: int, h: int) -> list[Row]:
+    def _measurement(self, view: View, run: RunState, w: int, h: int, top: int) -> list[Row]:
         page = run_infer.page(run, w, view.look)
         room = h - len(page) - 1
         if room < 8:
             rows, self._scroll = run_infer.draw(run, w, h, view.look, self._scroll)
             return rows
         # What is left shows each request, for outliers and drift within the measurement.
-        return [*page, blank(w), *self._plot(view, run, w, room, "step_s")]
+        return [*page, blank(w), *self._plot(view, run, w, room, top + h - room, "step_s")]
 
     # -- keys ---------------------------------------------------------------------------------------
 
@@ -368,12 +409,25 @@ class RunPane(TrainingPane):
     def _switches(self, view: View) -> dict[str, Callable[[], object]]:
         return {
             "run.metric": self._next_metric,
-            "run.axis": lambda: setattr(self, "axis", "time" if self.axis == "step" else "step"),
+            "run.axis": self._other_axis,
+            **self._cursor_switches(view),
             "run.smooth": lambda: setattr(self, "smooth", not self.smooth),
             "run.panel": lambda: self._next_panel(view),
             "run.page_down": lambda: self.scroll(5),
             "run.page_up": lambda: self.scroll(-5),
         }
+
+    def _cursor_switches(self, view: View) -> dict[str, Callable[[], object]]:
+        run = self.chosen(view)
+        runs = [] if run is None else [run, *self._others(view, run)]
+        steps = {"run.left": -1, "run.right": 1, "run.left10": -10, "run.right10": 10}
+        moves = {name: partial(self.cursor.move, runs, self.axis, n) for name, n in steps.items()}
+        nearer = partial(self.cursor.nearer, runs, self.axis)
+        return {**moves, "run.nearer": nearer, "run.wider": self.cursor.wider}
+
+    def _other_axis(self) -> None:
+        self.axis = "time" if self.axis == "step" else "step"
+        self.cursor.clear()
 
     def _next_metric(self) -> None:
         ids = [m.id for m in run_plot.METRICS]
@@ -400,8 +454,14 @@ class RunPane(TrainingPane):
 
     def click(self, x: int, y: int, view: View, double: bool = False) -> i.Intent | None:
         hits = [id_ for row, left, id_ in self._rows_at if row == y and x >= left]
+        run = self.chosen(view)
         if hits:
             self.selected = hits[-1]
+        elif run is not None:
+            top, left, w, h = self._plot_at
+            if top <= y < top + h and left <= x < left + w:
+                runs = [run, *self._others(view, run)]
+                self.cursor.point(runs, self.axis, (x - left + 0.5) / w)
         return None
 
     def scroll(self, rows: int) -> bool:

@@ -11,8 +11,8 @@ import pytest
 
 from dctop.engine.config import Energy
 from dctop.engine.metrics.source import Source
-from dctop.engine.training.energy import RunEnergy, run_energy
-from dctop.engine.training.runstate import RunState
+from dctop.engine.training.energy import RunEnergy, as_json, in_words, run_energy
+from dctop.engine.training.runstate import RunEvent, RunState
 
 NOW = 2_000_000 * 10**9
 SETTINGS = Energy(price_per_kwh=0.3, co2_g_per_kwh=400.0, pue=1.5)
@@ -24,6 +24,7 @@ def run(seconds: float, device: str = "cpu", ended_ago: float | None = None, **f
         RunState,
         SimpleNamespace(
             config={"first_step": 1, **facts}, device=device, step=100, last={"samples": 32.0}, columns={},
+            events=[],
             started_wall_ns=(end or NOW) - int(seconds * 1e9), ended_wall_ns=end,
         ),
     )  # fmt: skip
@@ -103,3 +104,43 @@ def test_no_price_is_no_cost_and_no_sample_is_no_energy() -> None:
     bare = replace(plain, samples=None)
     assert bare.joules_per_sample is None
     assert run_energy(cast(Source, SimpleNamespace(snapshot=lambda: None)), state, SETTINGS) is None
+
+
+def ended(device: str = "cpu", **counted: float | None) -> RunState:
+    state = run(100, device, ended_ago=10_000, threads=2)
+    state.events = [RunEvent(NOW, 100, "end", "reached its last step, 100", counted)]
+    return state
+
+
+def test_a_run_that_has_ended_says_itself_what_was_counted() -> None:
+    state = ended("cuda:0", cpu_j=1000.0, gpu_j=4000.0)
+    for source in (None, node({"cpu.power_w{package=0}": [9000.0] * 60})):
+        found = run_energy(source, state, SETTINGS)
+        assert found is not None and found.joules == 5000 and found.gpu_joules == 4000 and not found.estimate
+        assert found.basis == "1 GPU by NVML and CPU packages (all that ran on them) by RAPL"
+
+
+def test_a_count_without_the_gpu_of_the_run_is_an_estimate() -> None:
+    found = run_energy(None, ended("cuda:0", cpu_j=1000.0, gpu_j=None), SETTINGS)
+    assert found is not None and found.estimate and "its GPU is not known" in found.basis
+
+
+def test_where_nothing_counted_and_nobody_watched_threads_are_assumed() -> None:
+    found = run_energy(None, ended(cpu_j=None, gpu_j=None), SETTINGS)
+    assert found is not None and found.estimate and found.joules == pytest.approx(2 * 12 * 100)
+
+
+def test_energy_in_one_line_and_as_json() -> None:
+    found = run_energy(None, ended(cpu_j=7200.0, gpu_j=None), SETTINGS)
+    assert found is not None
+    assert in_words(found) == (
+        "7,200 J = 0.00300 kWh, 2.25 J a sample, 0.000900 EUR, 1.20 g CO2 "
+        "(CPU packages (all that ran on them) by RAPL)"
+    )
+    told = as_json(found)
+    assert told["joules"] == 7200 and told["estimate"] is False and told["gpu_joules"] is None
+    bare = run_energy(None, ended(), Energy())
+    assert bare is not None and in_words(bare).startswith(
+        "~2,400 J = ~0.000667 kWh, ~0.750 J a sample (estimate: "
+    )
+    assert as_json(bare)["cost"] is None and as_json(bare)["currency"] is None

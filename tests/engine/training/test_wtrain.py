@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from dctop.engine.training.options import resolve
 from tests.fakes.runs import find, kinds, start, wait_end, write_idx
 from tests.fakes.worker import module
 
-wtrain, wconfig, wlog = module("wtrain"), module("wconfig"), module("wlog")
+wtrain, wconfig, wlog, wtiming = (module(name) for name in ("wtrain", "wconfig", "wlog", "wtiming"))
 
 
 class Wishes:
@@ -54,6 +56,27 @@ def test_gpt_learns_a_text_saves_and_resumes(tmp_path: Path) -> None:
     assert again.run_id is not None, again.error
     state = wait_end(Path(state.directory).parent / again.run_id)
     assert state.status == "finished" and state.columns["step"][0] == 61 and state.columns["loss"][0] < 4.5
+
+
+def test_phases_and_the_rest_add_up_to_the_step_within_two_per_cent_in_a_real_run(tmp_path: Path) -> None:
+    data = str(write_idx(tmp_path / "idx"))
+    state = wait_end(start(data=data, epochs=8, eval_every=10_000, checkpoint_every=10_000))
+    assert state.status == "finished", state.reason
+    lines = map(json.loads, (Path(state.directory) / "steps.jsonl").read_text().splitlines())
+    steps = [line for line in lines if line["kind"] == "step"]
+    assert len(steps) == 128
+    shares = []
+    for step in steps:
+        phases = math.fsum(step[field] for field in wtiming.FIELDS)
+        assert math.isclose(phases + step["other_s"], step["step_s"], rel_tol=0.02), step
+        shares.append(phases / step["step_s"])
+    # What is between the phases is little: they alone tell where the time of a usual step goes.
+    assert statistics.median(shares) >= 0.98
+    # And the step is as long as another clock says: from end to end, without the first of an epoch, whose
+    # beginning is not the end of the step before.
+    pairs = [(a, b) for a, b in pairwise(steps) if a["epoch"] == b["epoch"]]
+    between = math.fsum((b["wall_ns"] - a["wall_ns"]) * 1e-9 for a, b in pairs)
+    assert math.isclose(math.fsum(b["step_s"] for _, b in pairs), between, rel_tol=0.02)
 
 
 def test_the_default_corpus_is_pythons_own_library() -> None:

@@ -5,6 +5,8 @@ from array import array
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dctop.engine.config import Energy
 from dctop.tui.draw.look import Look
@@ -20,6 +22,7 @@ from dctop.tui.intents import (
     ShowRun,
     StopRun,
 )
+from dctop.tui.panes import run_plot
 from dctop.tui.panes.run_facts import layer_items
 from dctop.tui.panes.run_view import RunPane
 from dctop.tui.panes.training import TrainingPane
@@ -164,7 +167,7 @@ def test_every_metric_and_axis_fits_every_size(w: int, h: int, look: Look) -> No
     pane.compared = ("old",)
     for _ in range(9):
         pane.act("run.metric", view_of(src))
-        for switch in ("run.axis", "run.smooth", "training.log", "run.panel"):
+        for switch in ("run.axis", "run.smooth", "training.log", "run.panel", "run.left", "run.nearer"):
             pane.act(switch, view_of(src))
             run_text(pane, src, w, h, look)
 
@@ -260,3 +263,93 @@ def test_logarithmic_scale() -> None:
     before = pane.body(view_of(src), 78, 12)
     pane.act("training.log", view_of(src))
     assert pane.body(view_of(src), 78, 12) != before
+
+
+def test_the_cursor_reads_every_run_where_it_stands() -> None:
+    mine, other = make_run(), make_run(300, id="old", status="finished")
+    src = source(mine, other)
+    pane = RunPane()
+    pane.compared = ("old",)
+    run_text(pane, src)
+    pane.act("run.left", view_of(src))
+    # It appears at the newest step; the other run had ended before that.
+    assert "step 400: 0.2996  -" in run_text(pane, src)
+    for _ in range(30):
+        pane.act("run.left10", view_of(src))
+    assert "step 1: 2.300  2.300" in run_text(pane, src)
+    pane.act("run.right", view_of(src))
+    at = pane.cursor.at
+    assert at is not None and at > 1
+    loss = mine.columns["loss"][int(at) - 1]
+    assert f"step {at:.0f}: {loss:.3f}  {loss:.3f}" in run_text(pane, src)
+    for _ in range(60):
+        pane.act("run.right10", view_of(src))
+    assert pane.cursor.at is None and "step 400:" not in run_text(pane, src)
+
+
+def test_what_is_not_measured_in_each_step_is_read_from_the_last_that_has_it() -> None:
+    run = make_run()
+    for i in range(400):
+        run.columns["grad_norm"][i] = float(i + 1) if (i + 1) % 20 == 0 else math.nan
+    metric = run_plot.BY_ID["grad_norm"]
+    assert run_plot.reading(run, metric, "step", 139.0) == (120, 120.0)
+    assert run_plot.reading(run, metric, "step", 10.0) is None
+    assert run_plot.reading(run, run_plot.BY_ID["throughput"], "time", 1.0) == (101, 800.0)
+    assert run_plot.reading(make_run(0), metric, "step", 10.0) is None
+
+
+def test_zoom_halves_what_is_shown_around_the_cursor_and_comes_back() -> None:
+    run = make_run()
+    src = source(run)
+    pane = RunPane()
+    whole = run_text(pane, src)
+    pane.act("run.nearer", view_of(src))
+    assert pane.cursor.window([run], "step") == (200.5, 400.0) and "1/2 of the range" in run_text(pane, src)
+    for _ in range(20):
+        pane.act("run.nearer", view_of(src))
+    first, last = pane.cursor.window([run], "step") or (0.0, 0.0)
+    assert last == 400.0 and 10 <= last - first < 20
+    pane.cursor.at = 250.0
+    first, last = pane.cursor.window([run], "step") or (0.0, 0.0)
+    assert first < 250 < last
+    # The spike of step 251 fills the scale now that it is in sight.
+    assert "1.849┤" in run_text(pane, src)
+    for _ in range(6):
+        pane.act("run.wider", view_of(src))
+    pane.cursor.clear()
+    assert run_text(pane, src) == whole
+
+
+@pytest.mark.parametrize("axis", ["step", "time"])
+def test_a_click_in_the_plot_puts_the_cursor_there(axis: run_plot.Axis) -> None:
+    src = source(make_run())
+    for w, h in ((78, 20), (118, 36), (198, 56)):
+        pane = RunPane()
+        if axis == "time":
+            pane.act("run.axis", view_of(src))
+        run_text(pane, src, w, h)
+        top, left, width, _ = pane._plot_at
+        pane.click(left + width // 2, top + 2, view_of(src))
+        lines = run_text(pane, src, w, h).splitlines()
+        assert pane.cursor.at == pytest.approx(200 if axis == "step" else 2.0, rel=0.02)
+        assert f"{axis} {'20' if axis == 'step' else '2s'}" in lines[top - 1]
+        assert any(
+            "│" in line[left + width // 2 - 1 : left + width // 2 + 2] for line in lines[top : top + 6]
+        )
+
+
+@given(
+    st.integers(0, 300), st.sampled_from(["step", "time"]),
+    st.lists(st.sampled_from(["left", "right", "left10", "right10", "nearer", "wider", "axis"]), max_size=30),
+)  # fmt: skip
+def test_no_key_takes_the_cursor_out_of_what_is_shown(steps: int, axis: str, keys: list[str]) -> None:
+    run = make_run(steps)
+    view = view_of(source(run))
+    pane = RunPane()
+    pane.axis = "time" if axis == "time" else "step"
+    for key in keys:
+        pane.act(f"run.{key}", view)
+        window = pane.cursor.window([run], pane.axis) or run_plot.span_of([run], pane.axis)
+        if pane.cursor.at is not None:
+            assert window is not None and window[0] <= pane.cursor.at <= window[1]
+    check(pane.body(view, 78, 20), 78, 20)
