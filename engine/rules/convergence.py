@@ -385,8 +385,11 @@ class LossSpike(_Episodes):
 
     def scan(self, run: RunWindow, scan: _Scan, rows: list[int], base: list[float]) -> list[Item]:
         middle = median(base) or 0.0
-        limit = max(middle + self.t["mads"] * (mad(base, middle) or 0.0), self.t["times"] * middle)
         steps, losses = run.column("step"), run.column("loss")
+        if max([losses[i] for i in rows]) <= self.t["times"] * middle:  # as nearly always
+            scan.recent = [*scan.recent, *(steps[i] for i in rows[-5:])][-5:]
+            return []
+        limit = max(middle + self.t["mads"] * (mad(base, middle) or 0.0), self.t["times"] * middle)
         out: list[Item] = []
         for i in rows:
             scan.recent = [*scan.recent[-4:], steps[i]]
@@ -455,7 +458,7 @@ class GradExploding(_Episodes):
         steps, norms = run.column("step"), run.column("grad_norm")
         out: list[Item] = []
         limit = max(self.t["times"] * middle, self.t["above_peak"] * max(base))
-        for i in rows:
+        for i in rows if max([norms[i] for i in rows]) > limit else ():
             if norms[i] > limit:
                 if steps[i] > scan.quiet_until:
                     out.append(self._say(run, i, norms[i], middle, self.t["times"], base))

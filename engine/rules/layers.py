@@ -24,7 +24,7 @@ from dctop.engine.rules.base import (
     num,
 )
 from dctop.engine.rules.deaths import age
-from dctop.engine.rules.runwindow import RunWindow
+from dctop.engine.rules.runwindow import TAIL, RunWindow
 from dctop.engine.rules.window import finite, median
 from dctop.engine.training.runstate import RunEvent
 
@@ -54,15 +54,15 @@ class GradVanishing(RunRule):
         fresh = ignorant_loss(run)
         if fresh is None:
             return Needs("classes")
-        first, last = run.column("grad_first"), run.column("grad_last")
-        n = min(len(first), len(last))
-        rows = [i for i in run.rows(timed=False) if i < n and first[i] - first[i] == 0 == last[i] - last[i]]
+        last = dict(run.sparse("grad_last"))
+        oldest = max((run.step or 0) - TAIL, run.learning_begin())
+        rows = [(v, last[step]) for step, v in run.sparse("grad_first") if step >= oldest and step in last]
         rows = rows[-int(self.t["steps"]) :]
         loss = run.median("loss", 20)
         if len(rows) < self.t["least"] or loss is None:
             return Needs("field", "grad_first")
-        ratios = [first[i] / last[i] for i in rows if last[i] > 0]
-        norm, ratio = median([first[i] for i in rows]), median(ratios)
+        ratios = [first / end for first, end in rows if end > 0]
+        norm, ratio = median([first for first, _ in rows]), median(ratios)
         if norm is None or ratio is None or len(ratios) < self.t["least"]:
             return ()  # nothing reaches even the last layer: that is another trouble
         clear = ratio > self.t["clear_ratio"] or loss < self.t["clear_share"] * fresh
@@ -120,21 +120,19 @@ class DeadRelu(RunRule):
     def judge(self, run: RunWindow) -> Outcome:
         if not run.active:
             return NOT_APPLICABLE
-        column = run.column("dead_share")
-        at = next((i for i in range(len(column) - 1, -1, -1) if column[i] - column[i] == 0), None)
-        if at is None:
+        known = run.sparse("dead_share")
+        if not known:
             return NOT_APPLICABLE if layer_facts(run).get("relus") == [] else Needs("field", "dead_share")
-        share, loss, fresh = column[at], run.median("loss", 20), ignorant_loss(run)
+        (at, share), loss, fresh = known[-1], run.median("loss", 20), ignorant_loss(run)
         learns = loss is not None and fresh is not None and loss <= self.t["loss_share"] * fresh
         better = loss is not None and fresh is not None and loss < self.t["clear_loss"] * fresh
         level = CRITICAL if share > self.t["share"] and not learns else 0
         clear = share < self.t["clear_share"] or better
-        return (Reading(run.id, level, clear, lambda: self._details(run, share, at), step=run.step),)
+        return (Reading(run.id, level, clear, lambda: self._details(run, share, int(at)), step=run.step),)
 
-    def _details(self, run: RunWindow, share: float, at: int) -> Details:
-        numbers = run.column("dead_layer")
-        layer = relu_name(run, numbers[at] if at < len(numbers) else None)
-        step, lr = int(run.column("step")[at]), run.median("lr", 5, 1)
+    def _details(self, run: RunWindow, share: float, step: int) -> Details:
+        layer = relu_name(run, dict(run.sparse("dead_layer")).get(step))
+        lr = run.median("lr", 5, 1)
         evidence = [
             Ev("share", round(100 * share, 1), "%", f"> {100 * self.t['share']:g} %"),
             Ev("layer", layer),
@@ -231,7 +229,7 @@ class AmpScaleCollapse(RunRule):
     def judge(self, run: RunWindow) -> Outcome:
         if not run.active:
             return NOT_APPLICABLE
-        scales = run.train("amp_scale", int(self.t["steps"]) + 1)
+        scales = run.train("amp_scale", int(self.t["steps"]) + 1) if run.sparse("amp_scale") else []
         if not scales:
             precision = run.config("precision") or run.config("config", "precision")
             return NOT_APPLICABLE if precision in ("fp32", "bf16", "tf32") else Needs("field", "amp_scale")

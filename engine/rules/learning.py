@@ -72,7 +72,7 @@ class LrTooLow(RunRule):
         begin = self.t["after_step"] + (warm if isinstance(warm, int) else 0)
         if (run.step or 0) < begin:
             return Needs("steps", f"{begin:g}")
-        ratios, loss = finite(run.column("update_ratio"))[-3:], run.median("loss", 20)
+        ratios, loss = [v for _, v in run.sparse("update_ratio")[-3:]], run.median("loss", 20)
         ratio = median(ratios) if len(ratios) == 3 else None
         if ratio is None or loss is None:
             return Needs("field", "update_ratio")

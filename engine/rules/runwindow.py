@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,6 +53,8 @@ class RunWindow:
         self._measured: Measured | None = None
         self._rows: dict[bool, list[int]] = {}
         """By whether what is judged is timed."""
+        self._sparse: dict[str, tuple[float, deque[tuple[float, float]]]] = {}
+        """Field -> (the step up to which it was gone through, what is known)."""
         self._gpus: tuple[int, tuple[str, ...]] = (-1, ())
 
     def bind(self, run: RunState) -> None:
@@ -221,13 +224,18 @@ class RunWindow:
             known = self._rows[timed] = self._timed_rows() if timed else self._learning_rows()
         return known
 
+    def learning_begin(self) -> float:
+        """The first step at which learning is judged."""
+        steps = self.column("step")
+        return steps[0] + WARMUP_STEPS if steps else math.inf
+
     def _learning_rows(self) -> list[int]:
         steps = self.column("step")
         n = len(steps)
         if not n:
             return []
         first = max(0, n - TAIL)
-        begin = steps[0] + WARMUP_STEPS
+        begin = self.learning_begin()
         while first < n and steps[first] < begin:
             first += 1
         return list(range(first, n))
@@ -290,6 +298,24 @@ class RunWindow:
                         break
         found.reverse()
         return found
+
+    def sparse(self, name: str) -> list[tuple[float, float]]:
+        """(step, value) of the newest 512 known values of a field that few steps have, oldest first, warm-up
+        included. Only new steps are gone through."""
+        steps, column = self.column("step"), self.column(name)
+        n = min(len(steps), len(column))
+        if not n:
+            return []
+        seen, known = self._sparse.get(name, (-math.inf, deque(maxlen=TAIL)))
+        if steps[n - 1] != seen:
+            if steps[n - 1] < seen:
+                seen, known = -math.inf, deque(maxlen=TAIL)
+            for i in range(bisect_right(steps, seen, 0, n), n):
+                value = column[i]
+                if value - value == 0:
+                    known.append((steps[i], value))
+            self._sparse[name] = (steps[n - 1], known)
+        return list(known)
 
     def median(self, name: str, n: int = 50, least: int | None = None) -> float | None:
         """Median of the newest `n`; None with fewer than `least` (default: `n`) known."""
