@@ -103,6 +103,8 @@ class GpuLost(NodeRule):
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
         super().__init__(overrides)
         self._since: dict[str, tuple[str, int]] = {}
+        self._known: dict[str, dict[str, object]] = {}
+        """Name and address while they answered."""
 
     def judge(self, w: Window) -> Outcome:
         missing = d.missing(w)
@@ -113,6 +115,8 @@ class GpuLost(NodeRule):
             now = d.state(w, gpu)
             if now not in ("lost", "hung"):
                 self._since.pop(gpu, None)
+                told = ((n, w.text(gpu_key(f"gpu.{n}", gpu))) for n in ("name", "pci"))
+                self._known[gpu] = {n: text for n, text in told if text}
                 continue
             if self._since.get(gpu, ("",))[0] != now:
                 self._since[gpu] = (now, w.wall_ns)
@@ -133,9 +137,8 @@ class GpuLost(NodeRule):
             Ev("users", d.users(w, gpu)),
         ]
         remedies = ["kernel", "reboot"] if now == "hung" else ["drain", "reboot", "reseat"]
-        details = Details(
-            evidence, d.facts(w, gpu), list(remedies), variant="hung" if now == "hung" else None
-        )
+        facts = {**d.facts(w, gpu), **self._known.get(gpu, {})}
+        details = Details(evidence, facts, list(remedies), variant="hung" if now == "hung" else None)
         return Occurrence(gpu, CRITICAL, (now, self._since[gpu][1]), wall, details)
 
 

@@ -77,6 +77,13 @@ def test_a_lost_gpu_fires_with_what_was_known_before_and_explains_its_others() -
     assert s.alert("gpu-lost").count == 1
 
 
+def test_a_lost_gpu_is_told_by_the_address_it_had() -> None:
+    s = GpuScene()
+    s.go(2)
+    s.gpu(A, state="lost", pci=None, name=None).go(2)
+    assert "(0000:3b:00.0)" in s.alert("gpu-lost").title
+
+
 def test_a_gpu_that_came_back_and_was_lost_again_counts_twice() -> None:
     s = GpuScene()
     s.gpu(A, state="lost").go(2)
