@@ -297,7 +297,7 @@ class _Still:
         moved = None
         if self._since is not None and number - self._since >= CHECK:
             torch._foreach_sub_(self._kept, self._now)
-            # L2: that of the largest would see less than 1e-22 as well, but is not fused: three times as long.
+            # L2 does not see changes below 1e-22; the largest would, but is not fused: three times as long.
             moved = torch.stack([n.float() for n in wmodel.norms(self._kept)])
         torch._foreach_copy_(self._kept, self._now)
         self._since = number
