@@ -28,7 +28,7 @@ from dctop.engine.version import version
 
 ROWS = 200
 """Rows of the timeline at most."""
-_KINDS = frozenset(("start", "checkpoint", "nonfinite", "exception", "fault", "stop", "end"))
+_KINDS = frozenset(("start", "checkpoint", "nonfinite", "frozen", "exception", "fault", "stop", "end"))
 
 
 def report(recording: Recording, t0_ns: int | None = None, t1_ns: int | None = None) -> Document:
