@@ -247,7 +247,7 @@ def _grown(snaps: tuple[Snapshot | None, Snapshot | None]) -> list[Grown]:
     return sorted(kept.values(), key=lambda g: (-(g.cpu_at or 0.0), -(g.rss_at or 0)))
 
 
-_SIGNS = frozenset(("nonfinite", "exception", "fault"))
+_SIGNS = frozenset(("nonfinite", "frozen", "exception", "fault"))
 
 
 def _first_sign(facts: Facts, incident: Incident) -> None:

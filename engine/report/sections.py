@@ -32,7 +32,7 @@ ROWS = 200
 """Rows of the timeline at most."""
 OUTPUTS = 6
 """Runs whose last lines are shown, the newest."""
-_KINDS = frozenset(("start", "checkpoint", "nonfinite", "exception", "fault", "stop", "end"))
+_KINDS = frozenset(("start", "checkpoint", "nonfinite", "frozen", "exception", "fault", "stop", "end"))
 
 
 def report(

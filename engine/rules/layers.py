@@ -36,7 +36,8 @@ class GradVanishing(RunRule):
     last| below 1e-3, and that of the first below 1e-4 (AutoTrainer beta 1 and 2); clear above 1e-2. A model
     that has converged has small gradients, too: only while the loss is above 0.5 ln C, where C is not known
     above half of the first loss. Attenuation a layer is ratio^(1 / (layers - 1)); so many layers stay above
-    1e-2."""
+    1e-2. Measured: 12 sigmoid layers 1.4e-12 to 2.2e-12, told by step 66-106 in 6 of 6 runs; two sigmoid
+    convolutions 0.036-0.057, ReLU 0.04-0.36, tanh 0.25-0.29, gpt above 1: never in 40 healthy runs."""
 
     id = "grad-vanishing"
     problem = "convergence"
@@ -152,7 +153,9 @@ class ParamNotUpdating(RunRule):
     then value by value): not one value moved while the learning rate was above 0 (SageMaker UnchangedTensor).
     Freezing on purpose is left alone where it can be told: layers without `requires_grad` in a run that goes
     on from another. In a fresh one they stay at their random values: a warning, all else is critical. Nor is
-    the end of a schedule judged, where the rate is below a hundredth of what was asked for."""
+    the end of a schedule judged, where the rate is below a hundredth of what was asked for. Measured: one or
+    three layers frozen or detached, told at step 101 in 12 of 12 runs (on CUDA 100 steps later); in healthy
+    runs never."""
 
     id = "param-not-updating"
     problem = "convergence"
@@ -215,7 +218,8 @@ def _reasons(e: RunEvent) -> dict[str, int]:
 class AmpScaleCollapse(RunRule):
     """fp16 with a gradient scaler: more than 5 % of the last 200 steps were skipped (the scale fell behind
     them), or the scale is below 1: there is nothing left that it could do against gradients too large for
-    fp16. It finds its scale by skipping steps: the first 20 are not judged. Clear below 2 % and above 1."""
+    fp16. It finds its scale by skipping steps: the first 20 are not judged. Clear below 2 % and above 1.
+    Tried on a stand-in for CUDA only."""
 
     id = "amp-scale-collapse"
     problem = "convergence"

@@ -92,7 +92,6 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("amp-scale-collapse", ("lr-too-low", "chance-level", "plateau", "slow-convergence")),
     ("lr-too-low", ("param-not-updating", "chance-level", "plateau", "underfitting", "slow-convergence")),
     ("chance-level", ("plateau", "slow-convergence")),
-    ("lr-could-rise", ("slow-convergence",)),
     ("loss-diverging", ("loss-spike", "grad-exploding", "plateau")),
     ("checkpoint-mismatch", ("worker-crashed",)),
     ("infer-train-mode", ("eval-nondeterministic", *WORSE)),

@@ -1,8 +1,8 @@
 """What single layers show: gradient norms, dead ReLUs, parameters that stand still, the gradient scale.
 
-Worker side; imported after torch. `begin` and `look` do nothing in most steps but compare a number. What is
-found is scalars of the step (`scalars`, called `names`), read back with its loss, and the `frozen` event.
-Nothing here waits for a device.
+Worker side; imported after torch. In most steps there is nothing to do, and the loop does not even call:
+between two steps the caches hold the network, and a call that does nothing takes microseconds. What is found
+is scalars of the step, read back with its loss, and the `frozen` event. Nothing here waits for a device.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ BUDGET = 0.0005
 """Share of the run's time for these looks."""
 CHECK = 100
 """Steps after which parameters are compared with themselves."""
-SAMPLE = 65_536
+SAMPLE = 16_384
 """Values of a parameter that are compared."""
 JUMP, MORE = 1.5, 0.3
 """The mean of ten losses so many times that of a hundred, and so much above it, may have killed units."""
 LAYERS_EVERY = 10
-"""Where clipping takes the norms of every step, layers are told this often."""
+"""Where clipping takes the norms of every step, layers are told each so many."""
 MOST_NAMES = 20
 
 
@@ -52,7 +52,8 @@ class Facts(NamedTuple):
 
 
 class Layers:
-    """A step: `begin`; after the backward pass `look`, then `norm` or `clip`; after the update `scaled`."""
+    """A step: `begin` where it is `due`; after the backward pass `look` where it is `busy`, then `norm` or
+    `clip`; after the update `scaled`; then what is there of `names` is `taken`."""
 
     def __init__(
         self, model: torch.nn.Module, cuda: Cuda | None, compiled: bool, tell: Callable[..., None]
@@ -68,9 +69,15 @@ class Layers:
             self._names, weights[0] if weights else 0, weights[-1] if weights else 0,
             len(weights), [f"ReLU {name}" for name, _ in relus],
         )  # fmt: skip
-        self.scalars: list[torch.Tensor] = []
         self.names: tuple[str, ...] = ()
+        """Fields found in this step."""
+        self.due: float = 0
+        """Step at which there is something to do."""
+        self.busy = False
+        self._scalars: list[torch.Tensor] = []
         self._number = 0
+        self._check = self._clipped = 0
+        """Step of the next check; steps that were clipped."""
         self._weights = set(weights)
         self._places: dict[tuple[int, ...], torch.Tensor] = {}
         self._dead = _Dead([] if compiled else [m for _, m in relus])
@@ -81,14 +88,17 @@ class Layers:
         """Mean over about ten and a hundred steps; 0: of none yet."""
 
     def begin(self, number: int) -> None:
-        self._number = number
-        if self.names:
-            self.scalars, self.names = [], ()
+        self._number, self.busy = number, True
         if number >= self._dead.due:
             self._dead.begin()
 
-    def heard(self, loss: float) -> None:
-        """The loss of a step, in order. Where it jumps the next round of looks is brought on."""
+    def taken(self) -> list[torch.Tensor]:
+        """The scalars called `names`."""
+        scalars, self._scalars, self.names = self._scalars, [], ()
+        return scalars
+
+    def heard(self, number: int, loss: float) -> None:
+        """The losses of all steps, in order. Where they jump the next round of looks is brought on."""
         now, usual = self._losses
         if not math.isfinite(loss):
             return
@@ -96,7 +106,8 @@ class Layers:
             now = usual = loss
         now += 0.1 * (loss - now)
         if now > JUMP * usual and now > usual + MORE:
-            self._dead.soon(self._number)
+            self._dead.soon(number)
+            self.due = min(self.due, self._dead.due)
         self._losses = now, usual + 0.01 * (loss - usual)
 
     def look(self, optimizer: torch.optim.Optimizer) -> None:
@@ -105,15 +116,17 @@ class Layers:
             found = self._dead.end(self._number)
             if found is not None:
                 self._add(("dead_share", "dead_layer"), found)
-        if self._number % CHECK == 1:
+        if self._number >= self._check:
+            self._check = self._number + CHECK
             still = self._still.check(self._number, all(g["lr"] > 0 for g in optimizer.param_groups))
             if not still <= self._told:
                 self._tell_still(still, optimizer)
             self._told = still
+        self.busy, self.due = False, min(self._check, self._dead.due)
 
     def _add(self, names: Sequence[str], scalars: Iterable[torch.Tensor]) -> None:
-        # A new list: that of the step before may still be waiting to be read.
-        self.names, self.scalars = (*self.names, *names), [*self.scalars, *scalars]
+        self.names = (*self.names, *names)
+        self._scalars += scalars
 
     def norm(self) -> torch.Tensor:
         """L2 norm of the whole gradient; first, last and largest layer become scalars."""
@@ -130,7 +143,8 @@ class Layers:
         grads, places = self._gradients()
         norms = wmodel.norms(grads)
         line = torch.stack(norms)
-        if self._number % LAYERS_EVERY == 0:
+        self._clipped += 1
+        if self._clipped % LAYERS_EVERY == 0:
             self._layers(norms, line, places)
         total: torch.Tensor = torch.linalg.vector_norm(line)
         torch._foreach_mul_(grads, torch.clamp(limit / (total + 1e-6), max=1.0))
@@ -145,16 +159,19 @@ class Layers:
         return grads, places
 
     def _layers(self, norms: list[torch.Tensor], line: torch.Tensor, places: list[int]) -> None:
-        weights = [k for k, i in enumerate(places) if i in self._weights]
-        if not weights:
-            return
         top = line.argmax()  # the first that is not finite, where one is
-        if len(places) < len(self._parameters):
+        if len(places) == len(self._parameters):
+            first, last = self.facts.first, self.facts.last
+        else:
+            weights = [k for k, i in enumerate(places) if i in self._weights]
+            if not weights:
+                return
+            first, last = weights[0], weights[-1]
             known = tuple(places)
             if known not in self._places:
                 self._places[known] = torch.tensor(places, device=line.device)
             top = self._places[known][top]
-        self._add(("grad_first", "grad_last", "grad_top"), (norms[weights[0]], norms[weights[-1]], top))
+        self._add(("grad_first", "grad_last", "grad_top"), (norms[first], norms[last], top))
 
     def scaled(self, scaler: Any) -> None:
         """The gradient scale of the step to come; it fell if this step was skipped."""
@@ -246,7 +263,7 @@ class _Dead:
 
     def soon(self, number: int) -> None:
         """A round now, if none is under way and the last is a while ago."""
-        if self._relus and not self._looks and number >= self._ended + REST[0]:
+        if self._relus and not self._looks and not self.looking and number >= self._ended + REST[0]:
             self.due = min(self.due, number + 1)
 
     def _rest(self, number: int, since: int) -> int:
@@ -280,7 +297,8 @@ class _Still:
         moved = None
         if self._since is not None and number - self._since >= CHECK:
             torch._foreach_sub_(self._kept, self._now)
-            moved = torch.stack([n.float() for n in torch._foreach_norm(self._kept, math.inf)])
+            # L2 does not see changes below 1e-22; the largest would, but is not fused: three times as long.
+            moved = torch.stack([n.float() for n in wmodel.norms(self._kept)])
         torch._foreach_copy_(self._kept, self._now)
         self._since = number
         if self._cuda is None:

@@ -326,7 +326,8 @@ class Trainer:
         if planter is not None:
             self._plant(planter, number)
         sampling.begin(number)
-        self.layers.begin(number)
+        if number >= self.layers.due:
+            self.layers.begin(number)
         if self.syncs is not None:
             self.syncs.begin(number)
         if self.lr_varies:
@@ -343,10 +344,12 @@ class Trainer:
         if hits is not None:
             scalars.append(hits)
         scalars += self.update()
-        scalars += self.layers.scalars
+        found = self.layers.names
+        if found:
+            scalars += self.layers.taken()
         scalars += self.fed
         self.step = number
-        self._record(samples, scalars)
+        self._record(samples, scalars, found)
 
     def _pieces(
         self, batches: Iterator[wbatches.Batch], number: int, samples: int, pieces: int
@@ -441,7 +444,8 @@ class Trainer:
         scaler, sampling, looked = self.precision.scaler, self.sampling, []
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        self.layers.look(self.optimizer)
+        if self.layers.busy:
+            self.layers.look(self.optimizer)
         if self.config.clip:
             looked.append(self.layers.clip(self.config.clip))
         elif sampling.norm:
@@ -486,7 +490,7 @@ class Trainer:
 
     # -- records ----------------------------------------------------------------------------------
 
-    def _record(self, samples: int, scalars: Sequence[torch.Tensor]) -> None:
+    def _record(self, samples: int, scalars: Sequence[torch.Tensor], found: tuple[str, ...]) -> None:
         """Keep what the step's line needs. The line is made with others, a dozen times a second: between two
         steps the caches hold the network, not this code, and it would take several times as long."""
         ahead = self.timer.ahead()
@@ -506,7 +510,7 @@ class Trainer:
         now = time.time_ns()
         step = wtiming.Step(
             self.step, self.epoch, now, samples, self.optimizer.param_groups[0]["lr"], mode,
-            self.sampling.taken(), more, times, self.layers.names, bool(self.fed),
+            self.sampling.taken(), more, times, found, bool(self.fed),
         )  # fmt: skip
         self.readback.push(step, scalars, marks)
         lost, self.lost = self.lost, False
@@ -524,7 +528,7 @@ class Trainer:
             samples = step.samples
             values = iter(scalars)
             loss = record["loss"] = next(values)
-            self.layers.heard(loss)
+            self.layers.heard(step.number, loss)
             self.sums[0] += loss * (1 if self.task.summed else samples)
             self.sums[1] += samples
             if accuracy and self.task.classifies:

@@ -24,8 +24,8 @@ HELP = "start a training run and watch it"
 POLL_S = 0.2
 LINE_S = 10.0
 _TOLD = frozenset((
-    "start", "progress", "timing", "epoch", "eval", "reached", "checkpoint", "nonfinite", "fault", "stop",
-    "note",
+    "start", "progress", "timing", "epoch", "eval", "reached", "checkpoint", "nonfinite", "frozen", "fault",
+    "stop", "note",
 ))  # fmt: skip
 
 

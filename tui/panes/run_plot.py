@@ -61,6 +61,7 @@ MARKS = {
     "nonfinite": ("critical", S.CRIT),
     "exception": ("critical", S.CRIT),
     "fault": ("warning", S.WARN),
+    "frozen": ("warning", S.WARN),
     "stop": ("paused", S.WARN),
 }
 """Kind of event -> glyph and style in the lane below the plot."""
@@ -333,7 +334,7 @@ def _lane(run: RunState, axis: Axis, x0: float, x1: float, left: int, w: int, lo
     """Checkpoints, faults, failures where they happened; the gravest of a cell shows."""
     g = glyphs(look)
     lane: list[tuple[int, str, S]] = [(9, " ", S.TEXT)] * w
-    rank = {"exception": 0, "nonfinite": 0, "fault": 1, "stop": 2, "checkpoint": 3}
+    rank = {"exception": 0, "nonfinite": 0, "fault": 1, "frozen": 1, "stop": 2, "checkpoint": 3}
     for e in run.events:
         if e.kind not in MARKS:
             continue

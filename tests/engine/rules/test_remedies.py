@@ -162,3 +162,27 @@ def test_a_loss_is_met_as_soon_as_it_is_low_and_missed_after_200_steps() -> None
 
 def test_a_run_without_a_remedy_has_no_verdict() -> None:
     assert verdict(run()) is None
+
+
+def test_dead_and_overflowing_runs_get_a_lower_rate_or_a_wider_range() -> None:
+    state = run(loss=lambda s: 2.3, asked={"lr": 0.1})
+    found = change("dead-relu", "lr", state, 51)
+    assert found.options == {"lr": 0.01} and found.start is None
+    assert change("amp-scale-collapse", "bf16", state).options == {"precision": "bf16"}
+    assert change("amp-scale-collapse", "lr", state).options == {"lr": 0.01}
+    vanished = change("grad-vanishing", "relu", run(loss=lambda s: 2.3, asked={"activation": "sigmoid"}))
+    assert vanished.options == {"activation": "relu"} and vanished.before == {"activation": "sigmoid"}
+
+
+def test_a_run_too_short_for_its_target_gets_the_steps_its_curve_needs() -> None:
+    state = run(400, loss=lambda s: 2.3 * s**-0.2, asked={"target": 0.6, "max_steps": 600})
+    plan_of = {"total_steps": 600, "steps_per_epoch": 100, "target_of": "loss"}
+    state = replace(state, config={**state.config, **plan_of})
+    found = change("slow-convergence", "longer", state)
+    needed = (2.3 / 0.6) ** 5  # 829
+    assert abs(found.options["max_steps"] - needed) < 0.05 * needed
+    assert found.options["epochs"] == -(-found.options["max_steps"] // 100)
+    enough = replace(state, config={**state.config, "total_steps": 1000})
+    assert "cannot be told" in str(plan(alert("slow-convergence"), Remedy("do", key="longer"), enough))
+    unknown = run(100)
+    assert "cannot be told" in str(plan(alert("slow-convergence"), Remedy("do", key="longer"), unknown))

@@ -51,16 +51,19 @@ class Loop:
     def go(self, steps: int, clip: float = 0.0) -> Loop:
         for _ in range(steps):
             self.number += 1
-            self.layers.begin(self.number)
+            if self.number >= self.layers.due:
+                self.layers.begin(self.number)
             x, y = torch.rand(8, 1, 8, 8), torch.randint(0, 3, (8,))
             nn.functional.cross_entropy(self.model(x), y).backward()  # type: ignore[no-untyped-call]
-            self.layers.look(self.optimizer)
+            if self.layers.busy:
+                self.layers.look(self.optimizer)
             self.norm = self.layers.clip(clip) if clip else self.layers.norm()
             self.grads = [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
             self.optimizer.step()
             self.optimizer.zero_grad()
-            values = [s.item() for s in self.layers.scalars]
-            self.fields[self.number] = dict(zip(self.layers.names, values, strict=True))
+            names = self.layers.names
+            values = [s.item() for s in self.layers.taken()]
+            self.fields[self.number] = dict(zip(names, values, strict=True))
         return self
 
     def found(self, field: str) -> dict[int, float]:
@@ -95,9 +98,9 @@ def test_a_gradient_that_is_not_a_number_is_the_largest() -> None:
     loop = Loop(net())
     nn.functional.cross_entropy(loop.model(torch.rand(4, 1, 8, 8)), torch.zeros(4).long()).backward()  # type: ignore[no-untyped-call]
     loop.model[3].weight.grad[0, 0] = math.nan
-    loop.layers.begin(1)
     loop.layers.norm()
-    assert loop.layers.scalars[loop.layers.names.index("grad_top")].item() == 2
+    names = loop.layers.names
+    assert loop.layers.taken()[names.index("grad_top")].item() == 2
 
 
 @pytest.mark.parametrize("limit", [0.05, 100.0])
@@ -159,11 +162,11 @@ def test_rounds_of_looks_are_as_rare_as_their_cost_demands(monkeypatch: pytest.M
 def test_a_loss_that_jumps_brings_the_next_round_on_and_noise_does_not() -> None:
     loop = Loop(net()).go(60)
     for number in range(100):
-        loop.layers.heard(0.3 if number % 2 else 0.6)
-        loop.layers.heard(math.nan)
+        loop.layers.heard(60, 0.3 if number % 2 else 0.6)
+        loop.layers.heard(60, math.nan)
     assert list(loop.go(50).found("dead_share")) == [50]
     for _ in range(10):
-        loop.layers.heard(2.3)
+        loop.layers.heard(110, 2.3)
     assert list(loop.go(60).found("dead_share")) == [50, 151]
 
 
@@ -258,12 +261,11 @@ def test_on_a_device_standstill_is_read_later_and_without_waiting() -> None:
 def test_the_scale_is_a_scalar_of_the_step() -> None:
     loop = Loop(net())
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)  # type: ignore[attr-defined]
-    loop.layers.begin(1)
     loop.layers.scaled(scaler)
     assert loop.layers.names == ()  # it has none before the first loss
     scaler.scale(torch.ones(1))
     loop.layers.scaled(scaler)
-    assert loop.layers.names == ("amp_scale",) and loop.layers.scalars[0].item() == 1024.0
+    assert loop.layers.names == ("amp_scale",) and loop.layers.taken()[0].item() == 1024.0
 
 
 def test_the_origin_of_a_loss_that_is_not_finite() -> None:
