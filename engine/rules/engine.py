@@ -340,6 +340,11 @@ class RuleEngine:
     def _judge_runs(self, w: Window) -> None:
         current = w.runs
         active: set[str] = set()
+        latest: dict[object, int] = {}
+        """What is measured -> when its newest measurement began."""
+        for run in current:
+            if run.workload == INFER:
+                latest[_measured(run)] = max(run.started_wall_ns, latest.get(_measured(run), 0))
         for run in current:
             known = self._runs.get(run.id)
             if known is None:
@@ -352,7 +357,9 @@ class RuleEngine:
                 known.window.bind(run)
             if live:
                 active.add(known.window.subject)
-            if changed or live or known.settling:
+            # Of what was measured again since, nothing is told that nobody saw in its time.
+            again = run.workload == INFER and run.started_wall_ns < latest[_measured(run)]
+            if (changed or live or known.settling) and not (again and not known.window.seen_active):
                 self._run_rules(known, run, changed, live)
         if len(self._runs) > len(current):
             ids = {r.id for r in current}

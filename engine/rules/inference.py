@@ -112,7 +112,8 @@ class InferLatencyRegression(InferRule):
             "baseline": str((m.data("reference") or {}).get("run")),
         }  # fmt: skip
         contended = (share is not None and share < self.t["waiting"]) or (slow and waited > slow / 2)
-        remedies: Remedies = ["core"] if contended else []
+        waits = share is not None and share < self.t["waiting"]
+        remedies: Remedies = ["core" if waits else "neighbours"] if contended else []
         steady = p50 is not None and base50 is not None and p50 <= self.t["p50"] * base50
         if not steady:
             remedies.append("stage")
