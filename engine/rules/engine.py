@@ -368,7 +368,9 @@ class RuleEngine:
         newest = self._measurement()
         for slot in self._per_run:
             rule = cast(RunRule, slot.rule)
-            if rule.subject == "inference":
+            # Rules that also look at what has ended were told by the newest measurement.
+            ended = rule.subject == "any" and rule.after_end and not active and newest is not None
+            if rule.subject == "inference" or ended:
                 slot.unknown = _NO_MEASUREMENT if newest is None else newest.unknown.get(rule.id)
             else:
                 slot.unknown = self._run_unknown(rule, active)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dctop.engine.rules.board import Standing
-from tests.engine.rules.measure import STAGES, Measurement
+from tests.engine.rules.measure import STAGES, Measurement, trained
 from tests.engine.rules.scene import Scene, values
 
 
@@ -197,6 +197,18 @@ def test_a_queue_says_how_many_replicas() -> None:
     assert "2 = ceil" in str(alert.remedies[0].quantity) and alert.remedies[1].key == "batch"
 
 
+def test_a_server_that_never_comes_to_rest_is_measured_by_its_answers() -> None:
+    scene = Scene()
+    # 200 answers a second, 1 ms each: the rest of the time goes elsewhere, and the queue grows.
+    m = Measurement(scene, rate=300.0).serving()
+    m.windows(3, p50=2.0, p99=2.1, queue=1.999, pre=0.0001, forward=0.0008)
+    scene.go(6)
+    alert = scene.alert("infer-queueing")
+    assert values(alert)["Most it can serve"] == pytest.approx(200, rel=0.05)
+    assert values(alert)["Utilisation"] == pytest.approx(1.5, rel=0.05)
+    assert "3 = ceil" in str(alert.remedies[0].quantity)
+
+
 def test_requests_one_after_the_other_have_no_queue() -> None:
     scene = Scene()
     Measurement(scene).serving().windows(5)
@@ -353,6 +365,16 @@ def test_the_board_tells_unknown_well_and_firing_of_problem_three() -> None:
     m.windows(3, p50=0.01, p99=0.012)
     board = standing(scene)
     assert board.status == "firing" and board.open == ("infer-latency-regression",)
+
+
+def test_rules_about_both_are_known_after_a_measurement() -> None:
+    scene = Scene()
+    recall = [0.9] * 10
+    m = Measurement(scene).inputs().quality(0.9, trained(0.1, 0.0, recall=recall)).done().end()
+    scene.go(3)
+    assert m.run.now.status == "finished"
+    for rule in ("preprocess-mismatch", "confidence-shift", "class-recall-collapse"):
+        scene.quiet(rule)
 
 
 def test_rules_of_training_do_not_judge_a_measurement() -> None:
