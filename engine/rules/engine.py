@@ -378,6 +378,11 @@ class RuleEngine:
     def _judge_runs(self, w: Window) -> None:
         current = w.runs
         active: set[str] = set()
+        latest: dict[object, int] = {}
+        """What is measured -> when its newest measurement began."""
+        for run in current:
+            if run.workload == INFER:
+                latest[_measured(run)] = max(run.started_wall_ns, latest.get(_measured(run), 0))
         for run in current:
             known = self._runs.get(run.id)
             if known is None:
@@ -393,7 +398,9 @@ class RuleEngine:
                 known.mark, known.recalled, changed = mark, False, True
             if live:
                 active.add(known.window.subject)
-            if changed or live or known.settling:
+            # Of what was measured again since, nothing is told that nobody saw in its time.
+            again = run.workload == INFER and run.started_wall_ns < latest[_measured(run)]
+            if (changed or live or known.settling) and not (again and not known.window.seen_active):
                 self._run_rules(known, run, changed, live)
         if len(self._runs) > len(current):
             ids = {r.id for r in current}
@@ -403,7 +410,9 @@ class RuleEngine:
         if active or self._active or newest is not self._measured:
             for slot in self._per_run:
                 rule = cast(RunRule, slot.rule)
-                if rule.subject == "inference":
+                # Rules that also look at what has ended were told by the newest measurement.
+                ended = rule.subject == "any" and rule.after_end and not active and newest is not None
+                if rule.subject == "inference" or ended:
                     slot.unknown = _NO_MEASUREMENT if newest is None else newest.unknown.get(rule.id)
                 else:
                     slot.unknown = self._run_unknown(rule, active)

@@ -112,7 +112,8 @@ class InferLatencyRegression(InferRule):
             "baseline": str((m.data("reference") or {}).get("run")),
         }  # fmt: skip
         contended = (share is not None and share < self.t["waiting"]) or (slow and waited > slow / 2)
-        remedies: Remedies = ["core"] if contended else []
+        waits = share is not None and share < self.t["waiting"]
+        remedies: Remedies = ["core" if waits else "neighbours"] if contended else []
         steady = p50 is not None and base50 is not None and p50 <= self.t["p50"] * base50
         if not steady:
             remedies.append("stage")
@@ -304,7 +305,8 @@ class InferTail(InferRule):
 
 
 class InferQueueing(InferRule):
-    """Utilisation rho = rate x service time above 0.8, or the queue takes more than 20 % of the median
+    """Utilisation rho = rate x service time above 0.8 (of a server that never came to rest: the time from one
+    answer to the next), or the queue takes more than 20 % of the median
     request, over the last minute (bursts are shorter) and at least 200 requests; clear below 0.7 and 10 %.
     Only where requests come by themselves (`--rate`). Replicas = ceil(rate x t / 0.7); the wait that is left:
     M/D/1, rho t / (2 (1 - rho))."""
@@ -313,8 +315,8 @@ class InferQueueing(InferRule):
     kind = "state"
     severities = "w"
     thresholds: ClassVar[Mapping[str, float]] = {
-        "rho": 0.8, "clear_rho": 0.7, "share": 0.2, "clear_share": 0.1, "target": 0.7, "span_s": 60.0,
-        "requests": 200.0, "hold_s": 0.0,
+        "rho": 0.8, "always": 0.95, "clear_rho": 0.7, "share": 0.2, "clear_share": 0.1, "target": 0.7,
+        "span_s": 60.0, "requests": 200.0, "hold_s": 0.0,
     }  # fmt: skip
     source = "queueing theory: M/D/1 (Pollaczek-Khinchine)"
 
@@ -326,6 +328,10 @@ class InferQueueing(InferRule):
         if len(seen) < self.t["requests"]:
             return Needs("requests", f"{self.t['requests']:g}")
         service = sum(r.whole - r.queue for r in seen) / len(seen)
+        pace = m.pace(len(seen))
+        if pace and sum(r.queue > 0 for r in seen) > self.t["always"] * len(seen):
+            # It never came to rest: what was answered is all that it can, whatever lies between requests.
+            service = max(service, 1 / pace)
         rho = rate * service
         p50, queue = median([r.whole for r in seen]) or 0.0, median([r.queue for r in seen]) or 0.0
         share = queue / p50 if p50 else 0.0

@@ -229,9 +229,9 @@ class InferModelHeavy(InferRule):
             Ev("accuracy", percent(accuracy), "%"),
         ]
         facts: dict[str, object] = {
-            "run": run.id, "share": of_percent(forward / served), "forward": ms(forward), "p50": ms(p50),
-            "macs": num(macs / 1e6 if macs else None), "after": ms(p50 - 0.75 * forward),
-            "accuracy": of_percent(accuracy), "model": m.name,
+            "run": run.id, "share": of_percent(forward / served), "forward": ms(forward),
+            "p50": ms(served), "macs": num(macs / 1e6 if macs else None),
+            "after": ms(served - 0.75 * forward), "accuracy": of_percent(accuracy), "model": m.name,
             "efficiency": of_percent(speed / roof if speed and roof else None),
             "batch": best[0] if best is not None else "?",
         }  # fmt: skip

@@ -97,6 +97,14 @@ class Measured:
                 out.append((int(found[0] or 0), found[1] or 0.0, found[2] or 0.0))
         return out
 
+    def pace(self, most: int) -> float | None:
+        """Requests a second that were answered, of the newest `most`."""
+        walls = self._run.columns.get("wall_ns")
+        if walls is None or len(walls) < 2:
+            return None
+        kept = walls[-most:]
+        return (len(kept) - 1) * 1e9 / (kept[-1] - kept[0]) if kept[-1] > kept[0] else None
+
     def requests(self, most: int, span_s: float | None = None) -> list[Request]:
         """The newest `most`, of them only those of the last `span_s`."""
         columns = self._run.columns

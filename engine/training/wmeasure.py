@@ -164,7 +164,7 @@ def compare(now: Mapping[str, object], then: Mapping[str, object]) -> dict[str, 
     out["stage_ratio"] = stages
     grown = _grown(now, then)
     out["grown_stage"] = grown
-    if findings and grown:
+    if findings and grown and findings[0].startswith("latency p50"):
         findings[0] += f"; most of it in {grown}"
     out["throughput_ratio"] = _ratio(now, then, "throughput", "best_samples_per_s")
     _compare_quality(now, then, out, findings)

@@ -15,7 +15,8 @@ RULES: dict[str, RuleText] = {
             "forward": "Forward", "post": "Postprocess", "queue": "Queue", "cpu": "Thread CPU / wall",
         },
         remedies={
-            "core": R("Requests wait for a core: stop, renice or move what else runs here, or pin the server", "{share} % of the wall time is CPU time; {waited} of {slow} slow requests had no core", "p50 {p50} -> {least} ms at best", "taskset -cp <cores> <pid>"),
+            "core": R("Requests wait for a core: stop, renice or move what else runs here, or pin the server", "{share} % of the wall time is CPU time", "p50 {p50} -> {least} ms at best", "taskset -cp <cores> <pid>"),
+            "neighbours": R("Slow requests wait for a core: stop, renice or move what else runs here, or pin the server", "{waited} of {slow} slow requests had no core", "p99 {p99} -> {base99} ms", "taskset -cp <cores> <pid>"),
             "stage": R("Look at what changed in {stage}", "+{grown} ms", "p50 {p50} -> {after} ms, x {gain}"),
             "tail": R("Only the slow requests are slower: look for what comes now and then (collector, timers, neighbours)", "{slow} slow requests", "p99 {p99} -> {base99} ms"),
             "again": R("If this is how it is meant to be: make it the baseline", None, "later measurements are held against it", "dctop infer RUN --baseline set"),

@@ -32,7 +32,7 @@ RULES: dict[str, RuleText] = {
     ),
     "cpu-contended": RuleText(
         title="{run} gets only {ratio} % of the CPU time it asks for",
-        why="The training thread is ready to run but waits for a core: tasks waited for the CPU {psi} % of the last 10 s.",
+        why="The thread that computes is ready to run but waits for a core: tasks waited for the CPU {psi} % of the last 10 s.",
         evidence={"ratio": "Thread CPU / wall", "psi": "Tasks wait for the CPU", "step": "Step", "util": "CPU busy", "others": "Other processes"},
         remedies={
             "stop": R("Stop or renice {name}", "{name} ({pid}) uses {pct} % of a core", "x {gain} faster steps at best", "renice 19 -p {pid}"),

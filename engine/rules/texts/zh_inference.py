@@ -15,7 +15,8 @@ RULES: dict[str, RuleText] = {
             "forward": "前向", "post": "后处理", "queue": "排队", "cpu": "线程 CPU / 墙钟",
         },
         remedies={
-            "core": R("请求在等核：停止、降低优先级或移走这里的其他任务，或给服务绑核", "墙钟时间中 {share} % 是 CPU 时间；{slow} 个慢请求中 {waited} 个没有核", "p50 {p50} -> 最好 {least} ms", "taskset -cp <cores> <pid>"),
+            "core": R("请求在等核：停止、降低优先级或移走这里的其他任务，或给服务绑核", "墙钟时间中 {share} % 是 CPU 时间", "p50 {p50} -> 最好 {least} ms", "taskset -cp <cores> <pid>"),
+            "neighbours": R("慢请求在等核：停止、降低优先级或移走这里的其他任务，或给服务绑核", "{slow} 个慢请求中 {waited} 个没有核", "p99 {p99} -> {base99} ms", "taskset -cp <cores> <pid>"),
             "stage": R("查看 {stage} 中有什么变化", "+{grown} ms", "p50 {p50} -> {after} ms，x {gain}"),
             "tail": R("只有慢请求更慢：找时有时无的原因（回收器、定时任务、邻居）", "{slow} 个慢请求", "p99 {p99} -> {base99} ms"),
             "again": R("若本该如此：把它设为基线", None, "以后的测量与它比较", "dctop infer RUN --baseline set"),

@@ -32,7 +32,7 @@ RULES: dict[str, RuleText] = {
     ),
     "cpu-contended": RuleText(
         title="{run} 只得到所需 CPU 时间的 {ratio} %",
-        why="训练线程可以运行却在等核：最近 10 秒有 {psi} % 的时间有任务在等 CPU。",
+        why="计算线程可以运行却在等核：最近 10 秒有 {psi} % 的时间有任务在等 CPU。",
         evidence={"ratio": "线程 CPU / 墙钟", "psi": "任务等 CPU", "step": "一步", "util": "CPU 忙", "others": "其他进程"},
         remedies={
             "stop": R("停止 {name} 或降低其优先级", "{name}（{pid}）占一个核的 {pct} %", "每步最多快 {gain} 倍", "renice 19 -p {pid}"),
