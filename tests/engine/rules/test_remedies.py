@@ -162,3 +162,9 @@ def test_a_loss_is_met_as_soon_as_it_is_low_and_missed_after_200_steps() -> None
 
 def test_a_run_without_a_remedy_has_no_verdict() -> None:
     assert verdict(run()) is None
+
+
+def test_memory_that_will_not_last_and_idle_tensor_cores_have_a_successor() -> None:
+    halved = change("oom-predicted-gpu", "half", run(asked={"batch_size": 32}))
+    assert (halved.options["batch_size"], halved.options["accumulate"]) == (16, 2)
+    assert change("tensor-core-off", "tf32", run()).options == {"precision": "tf32"}
