@@ -21,6 +21,7 @@ from dctop.engine.rules.base import (
     RunRule,
     num,
 )
+from dctop.engine.rules.ranks import waiting
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import Trail, Window
 
@@ -31,9 +32,9 @@ _KEYS = tuple(f"cpu.{n}_ticks" for n in _TICKS)
 class CpuContended(RunRule):
     """The training thread got less CPU than it asked for: thread CPU / wall of a step's compute phases < 0.80
     (of requests: after queue and preprocessing) while PSI cpu some avg10 > 20 %, for 30 s; clear above 0.90
-    or below 10 %. Waiting for I/O lowers CPU/wall too, hence the pressure. On CUDA the thread waits for the
-    device by design: not judged. Verified: 40 ms CPU in 64 ms wall under four busy loops; none of the tools
-    studied has this rule."""
+    or below 10 %. Waiting for I/O lowers CPU/wall too, hence the pressure; waiting for other ranks is taken
+    off. On CUDA the thread waits for the device by design: not judged. Verified: 40 ms CPU in 64 ms wall
+    under four busy loops; none of the tools studied has this rule."""
 
     id = "cpu-contended"
     subject = "any"
@@ -66,7 +67,7 @@ class CpuContended(RunRule):
             step, cpu, data = self._requests(run, int(self.t["requests"]))
         if step is None or cpu is None:
             return Needs("steps", str(n))
-        compute = step - (data or 0.0)
+        compute = step - (data or 0.0) - waiting(run.run.ranks)
         if compute <= 0:
             return Needs("field", "data_s")
         # The thread's CPU time of the data phase is not told apart: it can only raise the ratio.

@@ -45,6 +45,14 @@ def comparable(ranks: Sequence[RankState], steps: float) -> list[tuple[float, Ra
     return [(v, r) for r in ranks if r.judged >= steps and r.step_s and (v := visible(r)) is not None]
 
 
+def waiting(ranks: Sequence[RankState]) -> float:
+    """Seconds a step that the first rank, whose steps are the run's, waits for the slowest; 0 where it cannot
+    be told."""
+    known = comparable(ranks, 1)
+    own = next((v for v, r in known if r.rank == 0), None)
+    return 0.0 if own is None else own - min(v for v, _ in known)
+
+
 def balanced(ranks: Sequence[RankState]) -> tuple[list[int], float] | None:
     """(samples for each rank, predicted step) that make all ranks take as long: B_r = sum(B) (1/tau_r) /
     sum(1/tau), step = sum(B) / sum(1/tau), tau = seconds a sample without waiting. None: not known of all."""

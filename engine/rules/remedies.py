@@ -349,14 +349,23 @@ def _restart_stalled(c: _Case) -> Planned:
     return c.change({}, c.last(), Prediction("steps", None, None, 20), force=True)
 
 
+def _precision(name: str) -> Callable[[_Case], Planned]:
+    return lambda c: c.change({"precision": name}, c.last(), Prediction("steps", None, None, 30))
+
+
 _PLANNERS: dict[tuple[str, str], Callable[[_Case], Planned]] = {
     ("oom-killed", "batch"): _smaller_batch,
     ("oom-killed", "workers"): _fewer_workers,
     ("oom-cuda", "fit"): _smaller_batch,
     ("oom-cuda", "half"): _smaller_batch,
-    ("oom-cuda", "bf16"): lambda c: c.change(
-        {"precision": "bf16"}, c.last(), Prediction("steps", None, None, 30)
-    ),
+    ("oom-cuda", "bf16"): _precision("bf16"),
+    ("oom-predicted-gpu", "half"): _smaller_batch,
+    ("oom-predicted-gpu", "bf16"): _precision("bf16"),
+    ("oom-predicted-host", "half"): _smaller_batch,
+    ("oom-predicted-host", "workers"): _fewer_workers,
+    ("gpu-mem-creep", "save"): _resume,
+    ("tensor-core-off", "bf16"): _precision("bf16"),
+    ("tensor-core-off", "tf32"): _precision("tf32"),
     ("oom-host-exception", "half"): _smaller_batch,
     ("loader-worker-died", "fewer"): _fewer_workers,
     ("loader-worker-died", "inline"): lambda c: c.change(
@@ -391,6 +400,7 @@ _PLANNERS: dict[tuple[str, str], Callable[[_Case], Planned]] = {
     ("amp-scale-collapse", "lr"): _lower_rate,
     ("slow-convergence", "raise"): _raise_rate,
     ("slow-convergence", "longer"): _longer,
+    ("rank-missing", "resume"): _resume,
     ("worker-crashed", "resume"): _resume,
     ("worker-sigkilled", "resume"): _resume,
     ("training-stalled", "restart"): _restart_stalled,

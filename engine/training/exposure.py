@@ -18,6 +18,8 @@ from dctop.engine.recording.masking import mask_text
 from dctop.engine.training.runlog import RunReader
 
 EVERY_NS = 60 * 10**9
+SOON_NS = 5 * 10**9
+"""After a new checkpoint, but not more often than this."""
 MOST_FILES = 12
 MOST_SECRETS = 4
 SCAN_BYTES = 128 << 10
@@ -75,10 +77,11 @@ class ExposureWatch:
         self._thread: threading.Thread | None = None
 
     def look(self, reader: RunReader, now_ns: int) -> tuple[Found, ...]:
-        saved = sum(e.kind == "checkpoint" for e in reader.events[-4:])
+        saved = max((e.wall_ns for e in reader.events[-8:] if e.kind == "checkpoint"), default=0)
         busy = self._thread is not None and self._thread.is_alive()
-        if not busy and (now_ns >= self._due_ns or saved != self._saved):
-            self._due_ns, self._saved = now_ns + EVERY_NS, saved
+        fresh = saved > self._saved and now_ns >= self._due_ns - EVERY_NS + SOON_NS
+        if not busy and (now_ns >= self._due_ns or fresh):
+            self._due_ns, self._saved = now_ns + EVERY_NS, max(saved, self._saved)
             place = Place.of(reader)
             self._thread = threading.Thread(
                 target=self.examine, args=(place,), name="dctop-exposure", daemon=True

@@ -40,7 +40,7 @@ RULES: dict[str, RuleText] = {
             "pin": R("Or give the run cores of its own", None, "no more waiting for a core", "taskset -cp <cores> <pid>"),
         },
         condition="STATE: thread CPU / wall of the compute phases < {ratio} and PSI cpu some avg10 > {psi_pct} % for {hold_s} s; clear above {clear_ratio} or below {clear_psi_pct} %.",
-        traps="Waiting for I/O lowers CPU / wall as well: hence the pressure. On CUDA the thread waits for the device by design.",
+        traps="Waiting for I/O lowers CPU / wall as well: hence the pressure. Waiting for other ranks is taken off. On CUDA the thread waits for the device by design.",
     ),
     "cpu-throttled-cgroup": RuleText(
         title="The CPU quota ({quota} cores) ran out in {share} % of its periods",

@@ -40,7 +40,7 @@ RULES: dict[str, RuleText] = {
             "pin": R("或给它专用的核", None, "不再等核", "taskset -cp <cores> <pid>"),
         },
         condition="STATE：计算阶段的线程 CPU / 墙钟 < {ratio} 且 PSI cpu some avg10 > {psi_pct} % 持续 {hold_s} 秒；高于 {clear_ratio} 或低于 {clear_psi_pct} % 解除。",
-        traps="等 I/O 也会降低 CPU / 墙钟，故同时要求压力。在 CUDA 上线程本来就在等设备。",
+        traps="等 I/O 也会降低 CPU / 墙钟，故同时要求压力。等其他 rank 的时间已扣除。在 CUDA 上线程本来就在等设备。",
     ),
     "cpu-throttled-cgroup": RuleText(
         title="CPU 配额（{quota} 核）在 {share} % 的周期内用尽",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.engine.rules.gpus import rank
 from tests.engine.rules.scene import Scene, noisy, values
 from tests.fakes.source import process
 
@@ -61,6 +62,19 @@ def test_another_batch_size_is_no_regression() -> None:
     s.train(run, 1000, samples=256, step_s=0.08)
     s.train(run, 4000, samples=32, step_s=0.02)
     s.quiet("throughput-regression")
+
+
+def test_waiting_for_another_rank_is_no_contention() -> None:
+    s = Scene()
+    s.set({"pressure.cpu.some_avg10_pct": 60.0})
+    run = s.run()
+    config = {**run.now.config, "ranks": 2}
+    run.publish(config=config, ranks=(rank(0, 0.1, 0.08), rank(1, 0.1, 0.01, data_s=0.07)))
+    s.train(run, 2500, step_s=0.1, cpu_s=0.028)
+    s.quiet("cpu-contended")
+    run.publish(ranks=(rank(0, 0.1, 0.08), rank(1, 0.1, 0.08)))
+    s.train(run, 2500, step_s=0.1, cpu_s=0.028)
+    assert s.alert("cpu-contended")
 
 
 def test_contention_needs_a_starved_thread_and_pressure() -> None:

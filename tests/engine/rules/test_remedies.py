@@ -186,3 +186,9 @@ def test_a_run_too_short_for_its_target_gets_the_steps_its_curve_needs() -> None
     assert "cannot be told" in str(plan(alert("slow-convergence"), Remedy("do", key="longer"), enough))
     unknown = run(100)
     assert "cannot be told" in str(plan(alert("slow-convergence"), Remedy("do", key="longer"), unknown))
+
+
+def test_memory_that_will_not_last_and_idle_tensor_cores_have_a_successor() -> None:
+    halved = change("oom-predicted-gpu", "half", run(asked={"batch_size": 32}))
+    assert (halved.options["batch_size"], halved.options["accumulate"]) == (16, 2)
+    assert change("tensor-core-off", "tf32", run()).options == {"precision": "tf32"}

@@ -84,7 +84,7 @@ def test_secrets_are_told_by_line_once_a_minute_and_never_quoted(tmp_path: Path)
     reader.poll()
     with out.open("a") as more:
         more.write(f"ne\nagain {TOKEN}\n")
-    assert look(watch, reader, S + EVERY_NS + 1)[-1][2] == "line 6", "a checkpoint is looked at at once"
+    assert look(watch, reader, 6 * S + EVERY_NS)[-1][2] == "line 6", "a new checkpoint is looked at soon"
     reader.close()
 
 
