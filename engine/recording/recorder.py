@@ -250,7 +250,10 @@ class Recorder:
         try:
             worker = self._worker = _Worker(self._open(), self)
         except (OSError, sqlite3.Error, RecordingError) as e:
-            self._fail(_why(e, self.path))
+            if isinstance(e, FileNotFoundError) and self.path.parent.is_dir():  # /proc and the like
+                self._fail(f"no file can be made in {self.path.parent}: record elsewhere with -o")
+            else:
+                self._fail(_why(e, self.path))
             return
         finally:
             self._opened.set()
