@@ -115,6 +115,8 @@ class Recorder:
         self._copies: list[_Copy] = []
         self._stop_reason: str | None = None
         self._urgent = False
+        self.first_seq: int | None = None
+        """The first frame that was put; None: none yet."""
         self._begun: bytes | None = None
         """Of a recording without frames before its first one: goes with that."""
         self._opened = threading.Event()
@@ -178,6 +180,8 @@ class Recorder:
             log.exception("alerts and runs of a tick could not be recorded")
             changes = Changes()
         changes.begun, self._begun = self._begun, None
+        if self.first_seq is None:
+            self.first_seq = frame.seq
         with self._wake:
             self._queue.append(_Raw(frame, frame.seq, frame.wall_ns, changes, values, []))
             self._framed += 1
