@@ -221,7 +221,8 @@ class LiveEngine:
         if self._make_rules is not None and seq > 1:
             self._guard("rules", self._load_rules)
         recorder = self.recorder
-        if recorder is not None and recorder is not self._begun:
+        # Rules that are still to be loaded will know something (what is usual) that belongs to the beginning.
+        if recorder is not None and recorder is not self._begun and self._make_rules is None:
             self._guard("recording", lambda: self._begin(recorder))
         if self._rules is not None:
             self._guard("rules", self._judge)
@@ -235,12 +236,14 @@ class LiveEngine:
     def _begin(self, recorder: Recorder) -> None:
         """A recording begins with this tick, which is not judged yet: give it what was before."""
         self._begun = recorder
-        before = self._frames.last(LOOK_BACK_TICKS)[:-1]
+        frames = self._frames.last(LOOK_BACK_TICKS)[:-1]
+        first = recorder.first_seq
+        before = [f for f in frames if first is None or f.seq < first]
         body = None
         if self._rules is not None:
             from dctop.engine.recording.begun import body_of
 
-            body = body_of(self._rules, before[-1].seq if before else None)
+            body = body_of(self._rules, frames[-1].seq if frames else None)
         recorder.begin(before, [a for a in self.now.known_alerts if a.open], body)
 
     def _judge(self) -> None:

@@ -336,9 +336,21 @@ class DctopApp(App[int]):
             )
         else:
             path, self.record_path = self.record_path, None
-            self.in_thread(
-                lambda: source.start_recording(path), lambda p: self.say(f"recording to {p}"), "recording"
-            )
+
+            def start() -> Path | str:
+                try:
+                    return source.start_recording(path)
+                except OSError as e:
+                    return f"{e.filename or 'the directory'} cannot be made ({e.strerror}): set recording.dir"
+
+            def say(made: Path | str) -> None:
+                failed = isinstance(made, str)
+                self.say(
+                    f"recording: {made}" if failed else f"recording to {made}",
+                    "error" if failed else "information",
+                )
+
+            self.in_thread(start, say, "recording")
 
     def open_launch(self) -> None:
         self.requests.runs.launch()

@@ -115,6 +115,8 @@ class Recorder:
         self._copies: list[_Copy] = []
         self._stop_reason: str | None = None
         self._urgent = False
+        self.first_seq: int | None = None
+        """The first frame that was put; None: none yet."""
         self._begun: bytes | None = None
         """Of a recording without frames before its first one: goes with that."""
         self._opened = threading.Event()
@@ -178,6 +180,8 @@ class Recorder:
             log.exception("alerts and runs of a tick could not be recorded")
             changes = Changes()
         changes.begun, self._begun = self._begun, None
+        if self.first_seq is None:
+            self.first_seq = frame.seq
         with self._wake:
             self._queue.append(_Raw(frame, frame.seq, frame.wall_ns, changes, values, []))
             self._framed += 1
@@ -250,7 +254,10 @@ class Recorder:
         try:
             worker = self._worker = _Worker(self._open(), self)
         except (OSError, sqlite3.Error, RecordingError) as e:
-            self._fail(_why(e, self.path))
+            if isinstance(e, FileNotFoundError) and self.path.parent.is_dir():  # /proc and the like
+                self._fail(f"no file can be made in {self.path.parent}: record elsewhere with -o")
+            else:
+                self._fail(_why(e, self.path))
             return
         finally:
             self._opened.set()

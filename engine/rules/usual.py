@@ -2,8 +2,8 @@
 
 39 % of the false alarms of a detector fall in its first 20 minutes (measured on public node metrics), and
 every start would be a first one. Same host, at most a week old, else it is not taken. Levels are learned
-anew: where the node stands now is not where it stood then, what it usually swings by is. Recordings are
-judged without it.
+anew: where the node stands now is not where it stood then, what it usually swings by is. A
+recording carries what was known when it began (`recording.begun`).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -292,6 +293,20 @@ async def test_recording_is_started_marked_and_stopped() -> None:
         assert ("mark", "note here") in d.source.calls
         await d.press("r")
         await until(d, lambda: d.source.recorder is None)
+
+
+async def test_a_directory_that_cannot_be_made_is_said_with_what_to_do() -> None:
+    async with driven() as d:
+
+        def refuse(path: object = None) -> None:
+            raise OSError(errno.EROFS, "Read-only file system", "/state/dctop")
+
+        d.source.start_recording = refuse  # type: ignore[method-assign, assignment]
+        await d.press("r")
+        await until(d, lambda: "set recording.dir" in text_of(d.app))
+        text = text_of(d.app)
+        assert "recording: /state/dctop cannot be made (Read-only file system)" in text
+        assert "OSError" not in text
 
 
 async def until(d: Driven, condition: Any) -> None:

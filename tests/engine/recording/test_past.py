@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,12 @@ import pytest
 
 from dctop.engine import live
 from dctop.engine.live import LiveEngine
+from dctop.engine.recording.begun import take_up
 from dctop.engine.recording.reader import open_recording
+from dctop.engine.recording.replay import ReplaySource
+from dctop.engine.rules.anomaly import Anomaly
+from dctop.engine.rules.detector import Detector
+from dctop.engine.rules.engine import RuleEngine
 from dctop.probes.base import Probe, Sample
 
 TICKS = 150
@@ -119,3 +126,25 @@ def test_a_recording_of_a_session_from_its_first_tick_has_nothing_before_it(tmp_
         told = r.begun()
         assert r.seq_range is not None and r.seq_range[0] == 1
         assert told is not None and told["upto"] is None and told["seq"] is None
+
+
+def test_rules_that_are_loaded_late_bring_what_they_know_into_the_recording(tmp_path: Path) -> None:
+    usual, learned = tmp_path / "usual.json", Detector(5.0, 0.0)
+    for n in range(700):
+        learned.update(2.5 + 0.01 * (n % 3))
+    data = {"version": 1, "host": os.uname().nodename, "at": time.time(), "series": {"x.y": learned.state()}}
+    usual.write_text(json.dumps(data))
+    engine = LiveEngine(0.6, runs_dir=False, probes=[Counting()], soon=True)
+    engine.keep_usual(usual)
+    engine.start_recording(tmp_path / "a.dctop")
+    engine.start()
+    assert engine.wait_ticks(3, 60)
+    engine.stop()
+    with open_recording(tmp_path / "a.dctop") as r:
+        told = r.begun()
+        assert told is not None and told["upto"] == 1 and r.seq_range == (1, engine.tick_seq)
+    replay, rules = ReplaySource(tmp_path / "a.dctop"), RuleEngine()
+    assert take_up(rules, replay)
+    known = next(rule for rule in rules.rules if isinstance(rule, Anomaly))
+    assert known._saved == {"x.y": learned.state()}
+    replay.close()
