@@ -127,8 +127,7 @@ def keras_program(backend: str, threads: int) -> Callable[[int], None] | None:
             text=True,
             check=True,
         ).stdout.strip()
-        own = next(p for p in sys.path if p.endswith("site-packages"))
-        Path(site, "torch-of-dctop.pth").write_text(own + "\n")
+        Path(site, "torch-of-dctop.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
     done = subprocess.run(
         [python, "-m", "pip", "install", "-q", *packages], capture_output=True, text=True, check=False
     )
