@@ -212,8 +212,8 @@ class RunLog:
         self._drop_reserve()
 
     def _last_words(self) -> None:
-        """The disk is still full. The events (why it ended) come first, then how many steps are given up, then
-        as many as there is room for."""
+        """The disk is still full. The events (why it ended) come first, then how many steps are given up,
+        then as many as there is room for."""
         self._drop_reserve()
         steps = [line for line in self._lines if line.startswith(_STEP_PREFIX)]
         self._lines = [line for line in self._lines if not line.startswith(_STEP_PREFIX)]
