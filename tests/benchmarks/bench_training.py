@@ -170,7 +170,7 @@ def keras_program(backend: str, threads: int) -> Callable[[int], float] | None:
 def measure(
     programs: dict[str, Callable[[int], float | None]], pairs: int, steps: int
 ) -> dict[str, list[float]]:
-    """Seconds a step of each, in alternating blocks; under `NAME cpu` the CPU time of this thread, or of its process."""
+    """Seconds a step of each, in alternating blocks; under `NAME cpu` CPU time of its thread or process."""
     for program in programs.values():
         program(steps)
     taken: dict[str, list[float]] = {name: [] for name in programs}
