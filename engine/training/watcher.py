@@ -167,7 +167,7 @@ class RunJudge:
             started_wall_ns=_whole(config.get("created_wall_ns")) or first,
             ended_wall_ns=ended,
             mode=None if over else reader.mode,
-            step=_whole(last["step"]),
+            step=_step(last["step"], end),
             total_steps=_whole(reader.fact("total_steps")),
             epoch=_whole(last["epoch"]),
             total_epochs=_whole(reader.fact("total_epochs")) or _whole(epochs),
@@ -349,6 +349,14 @@ def _ended_status(end: RunEvent) -> Status:
 
 def _whole(value: object) -> int | None:
     return int(value) if isinstance(value, (int, float)) and value == value else None
+
+
+def _step(last: float | None, end: RunEvent | None) -> int | None:
+    """Of the last record; the end knows of steps whose records found no space."""
+    known = _whole(last)
+    if end is None or end.step is None:
+        return known
+    return max(end.step, known or 0)
 
 
 def _string(value: object) -> str | None:

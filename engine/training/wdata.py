@@ -180,6 +180,60 @@ def published(files: Sequence[_Read]) -> str | None:
     return None
 
 
+def _set_of(paths: Sequence[str], but: int) -> str | None:
+    """The published set that all files but one are of."""
+    found = []
+    for i, path in enumerate(paths):
+        if i != but:
+            try:
+                found.append((i, _read(path, len(_PUBLISHED[i])).digest()))
+            except DataError:
+                return None
+    fits = (name for name, own in DIGESTS.items() if all(own[i] == digest for i, digest in found))
+    return next(fits, None)
+
+
+def _sum_of(path: str) -> str:
+    """SHA-256 of a file's contents, of a broken archive as far as it can be read."""
+    seen = hashlib.sha256()
+    try:
+        with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as source:
+            while piece := source.read(1 << 16):
+                seen.update(piece)
+    except (OSError, EOFError, zlib.error):
+        pass
+    return seen.hexdigest()
+
+
+def _told(paths: Sequence[str], at: int, error: DataError) -> DataError:
+    """The error with both checksums, where the other files say which set the wrong one should be of."""
+    name = _set_of(paths, at)
+    if name is None:
+        return error
+    want = DIGESTS[name][at]
+    return DataError(f"{error}; expected {name}'s SHA-256 {want}, found {_sum_of(paths[at])} (uncompressed)")
+
+
+def _read_all(paths: Sequence[str]) -> list[_Read]:
+    """Raises DataError about the file that is wrong: of two that do not fit, the one not published."""
+    files = []
+    for i, path in enumerate(paths):
+        try:
+            files.append(_read(path, len(_PUBLISHED[i])))
+        except DataError as error:
+            raise _told(paths, i, error) from None
+    for i in (0, 2):
+        images, labels = files[i], files[i + 1]
+        (many, *_), (count,) = images.shape, labels.shape
+        if many != count:
+            text = f"{images.path}: expected {count:,} images for as many labels, found {many:,}"
+            if _set_of(paths, i) is not None:
+                raise _told(paths, i, DataError(text))
+            text = f"{labels.path}: expected {many:,} labels for as many images, found {count:,}"
+            raise _told(paths, i + 1, DataError(text))
+    return files
+
+
 def identify(folder: str) -> str | None:
     """Name of the set in a folder, by its first labels; None: neither MNIST nor Fashion-MNIST."""
     paths = files_in(folder)
@@ -195,8 +249,6 @@ def _split(images: _Read, labels: _Read, limit: int) -> tuple[torch.Tensor, torc
     shape, (count,) = images.shape, labels.shape
     if shape[1:] != (SIDE, SIDE):
         raise DataError(f"{images.path}: expected images of 28 x 28, found {shape[1]} x {shape[2]}")
-    if shape[0] != count:
-        raise DataError(f"{labels.path}: expected {shape[0]:,} labels for as many images, found {count:,}")
     if not count:
         raise DataError(f"{images.path}: expected images, found none")
     if max(labels.raw) >= CLASSES:
@@ -216,7 +268,7 @@ def load(folder: str | None, seed: int, train_samples: int = 0, test_samples: in
     paths = files_in(folder)
     if paths is None:
         raise DataError(f"{folder}: the IDX files are gone; {HINT}")
-    files = [_read(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1))]
+    files = _read_all(paths)
     name = published(files)
     if name is None:
         first = bytes(files[1].raw[:10])

@@ -21,6 +21,8 @@ RETRY_S = 1.0
 MAX_WAITING = 4 << 20
 """Bytes of lines kept in memory while they cannot be written; beyond that the oldest steps go."""
 LOG_RESERVE = (".reserve-log", 64 << 10)
+LAST_ROOM = 8 << 10
+"""Of a full disk is left to the note about it and to whole blocks."""
 END_RESERVE = (".reserve-end", 16 << 10)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _STEP_PREFIX = b'{"kind":"step"'
@@ -205,14 +207,32 @@ class RunLog:
     def close(self) -> None:
         self.flush()
         if self._blocked:
-            # Last chance for the events (why it ended): the steps that found no space are given up.
-            self._lines = [line for line in self._lines if not line.startswith(_STEP_PREFIX)]
-            try:
-                self._drain()
-            except OSError:
-                pass
+            self._last_words()
         os.close(self._fd)
         self._drop_reserve()
+
+    def _last_words(self) -> None:
+        """The disk is still full. The events (why it ended) come first, then how many steps are given up,
+        then as many as there is room for."""
+        self._drop_reserve()
+        steps = [line for line in self._lines if line.startswith(_STEP_PREFIX)]
+        self._lines = [line for line in self._lines if not line.startswith(_STEP_PREFIX)]
+        try:
+            self._drain()
+            room = os.fstatvfs(self._fd)
+            left = room.f_bavail * room.f_frsize - LAST_ROOM
+            fit = 0
+            while fit < len(steps) and left >= len(steps[fit]):
+                left -= len(steps[fit])
+                fit += 1
+            self.steps_lost += len(steps) - fit
+            if self.steps_lost:
+                text = f"run log: the disk stayed full: {self.steps_lost:,} steps were lost"
+                self._lines.append(encode_event("note", text, None, {"lost": self.steps_lost}))
+            self._lines += steps[:fit]
+            self._drain()
+        except OSError:
+            pass
 
     def _make_reserve(self) -> None:
         if self._reserved:

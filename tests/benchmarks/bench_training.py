@@ -12,6 +12,7 @@ keras and a backend, and runs the handbook's program there, block by block, betw
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import json
 import statistics
@@ -22,6 +23,7 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +88,16 @@ def plain(trainer: Any) -> Callable[[int], None]:
     return steps
 
 
+def written(trainer: Any) -> Callable[[int], None]:
+    """The same program as its text reads: the activation before the pool, PyTorch's usual layout. A network
+    of its own."""
+    first, pool, act, second, _, _, flat, dense, _, out = copy.deepcopy(trainer.model).children()
+    model = torch.nn.Sequential(first, act, pool, second, act, pool, flat, dense, act, out)
+    model.to(memory_format=torch.contiguous_format)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    return plain(SimpleNamespace(model=model, optimizer=optimizer, task=trainer.task))
+
+
 KERAS = """
 import os, sys, time
 os.environ["KERAS_BACKEND"] = sys.argv[1]
@@ -105,13 +117,13 @@ assert model.count_params() == 121930
 print("ready", keras.__version__, keras.backend.backend(), flush=True)
 for line in sys.stdin:
     n = int(line) * 32
-    begun = time.perf_counter()
+    begun = time.process_time()
     model.fit(x[:n], y[:n], batch_size=32, epochs=1, verbose=0)
-    print(time.perf_counter() - begun, flush=True)
+    print(time.process_time() - begun, flush=True)
 """
 
 
-def keras_program(backend: str, threads: int) -> Callable[[int], None] | None:
+def keras_program(backend: str, threads: int) -> Callable[[int], float] | None:
     """The handbook's program in a process of its own. None, and the reason printed: it cannot be had."""
     home = Path(tempfile.gettempdir()) / "dctop-bench-keras"
     python = home / "bin/python"
@@ -119,16 +131,11 @@ def keras_program(backend: str, threads: int) -> Callable[[int], None] | None:
         backend
     ]
     if not python.exists():
-        # The torch of this environment serves as backend: no second one is fetched.
         venv.create(home, with_pip=True)
-        site = subprocess.run(
-            [python, "-c", "import site; print(site.getsitepackages()[0])"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        own = next(p for p in sys.path if p.endswith("site-packages"))
-        Path(site, "torch-of-dctop.pth").write_text(own + "\n")
+    asked = [python, "-c", "import site; print(site.getsitepackages()[0])"]
+    site = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    # The torch of this environment serves as backend: no second one is fetched.
+    Path(site, "torch-of-dctop.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
     done = subprocess.run(
         [python, "-m", "pip", "install", "-q", *packages], capture_output=True, text=True, check=False
     )
@@ -137,7 +144,8 @@ def keras_program(backend: str, threads: int) -> Callable[[int], None] | None:
         return None
     import os
 
-    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "MKL_NUM_THREADS")}
+    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "MKL_NUM_THREADS")
+    limits = {name: str(threads) for name in names}
     child = subprocess.Popen(
         [python, "-c", KERAS, backend], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env={**os.environ, **limits},
@@ -150,16 +158,19 @@ def keras_program(backend: str, threads: int) -> Callable[[int], None] | None:
         return None
     print(f"keras {ready.split()[1]} on {backend}")
 
-    def steps(count: int) -> None:
+    def steps(count: int) -> float:
+        """CPU seconds of all its threads."""
         child.stdin.write(f"{count}\n")  # type: ignore[union-attr]
         child.stdin.flush()  # type: ignore[union-attr]
-        child.stdout.readline()  # type: ignore[union-attr]
+        return float(child.stdout.readline())  # type: ignore[union-attr]
 
     return steps
 
 
-def measure(programs: dict[str, Callable[[int], None]], pairs: int, steps: int) -> dict[str, list[float]]:
-    """Seconds a step of each, in alternating blocks; under `NAME cpu` the CPU time of this thread."""
+def measure(
+    programs: dict[str, Callable[[int], float | None]], pairs: int, steps: int
+) -> dict[str, list[float]]:
+    """Seconds a step of each, in alternating blocks; under `NAME cpu` CPU time of its thread or process."""
     for program in programs.values():
         program(steps)
     taken: dict[str, list[float]] = {name: [] for name in programs}
@@ -167,9 +178,11 @@ def measure(programs: dict[str, Callable[[int], None]], pairs: int, steps: int) 
         names = list(programs)
         for name in names if i % 2 else reversed(names):
             begun, cpu = time.perf_counter(), time.thread_time()
-            programs[name](steps)
+            own = programs[name](steps)
             taken[name].append((time.perf_counter() - begun) / steps)
-            taken.setdefault(f"{name} cpu", []).append((time.thread_time() - cpu) / steps)
+            taken.setdefault(f"{name} cpu", []).append(
+                (time.thread_time() - cpu if own is None else own) / steps
+            )
     return taken
 
 
@@ -191,7 +204,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         watched = monitored(Path(folder), asked.threads)
         trainer = watched.trainer  # type: ignore[attr-defined]
-        programs = {"plain": plain(trainer), "watched": watched}
+        programs: dict[str, Any] = {
+            "plain": plain(trainer),
+            "as written": written(trainer),
+            "watched": watched,
+        }
         for backend in (asked.keras or ["torch"]) if asked.keras is not None else []:
             made = keras_program(backend, asked.threads)
             if made is not None:
@@ -200,8 +217,6 @@ def main() -> None:
         print(f"sampled every: accuracy {trainer.sampling.every[0]}, norm {trainer.sampling.every[1]}, "
               f"ratio {trainer.sampling.every[2]} steps")  # fmt: skip
     for name, times in sorted(taken.items()):
-        if name.startswith("keras") and name.endswith("cpu"):
-            continue  # it computes in another process
         base = taken["plain cpu" if name.endswith("cpu") else "plain"]
         ratios = [a / b for a, b in zip(base, times, strict=True)]
         low, high = interval(ratios)

@@ -200,10 +200,14 @@ class Headless:
         for event in state.events[self._told :]:
             if event.kind in self._kinds and event.data.get("window") is None:
                 self._say(event.text)
+        said = {event.text for event in state.events[self._told :]}
         self._told = len(state.events)
         if state.trouble != self._trouble:
-            self._trouble = state.trouble
-            self._say(state.trouble or "it goes on")
+            before, self._trouble = self._trouble, state.trouble
+            if state.trouble is not None and state.trouble not in said:
+                self._say(state.trouble)
+            elif state.trouble is None and before is not None and state.ended_wall_ns is None:
+                self._say("it goes on")
         if self._bar:
             print(f"\r\x1b[K{progress_bar(state)}", end="", flush=True)
         elif not self._quiet and time.monotonic() >= self._line_due and state.step is not None:

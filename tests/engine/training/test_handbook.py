@@ -21,7 +21,7 @@ POINTS = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0])
 
 def activation(name: str) -> torch.Tensor:
     """Of the layer that the network of the workload has."""
-    layer = list(wmodel.mnist_cnn(name).children())[1]
+    layer = list(wmodel.mnist_cnn(name).children())[2]
     return torch.as_tensor(layer(POINTS))
 
 

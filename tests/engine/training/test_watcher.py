@@ -134,6 +134,12 @@ def test_the_state_has_what_the_log_says(tmp_path: Path) -> None:
     assert len(state.columns["loss"]) == 7
 
 
+def test_the_end_knows_of_steps_that_found_no_space(tmp_path: Path) -> None:
+    make_run(tmp_path, "r", *STARTED, step(3), event("end", "reached its last step, 9", 9, status="finished"))
+    state = load_run(tmp_path / "r")
+    assert state is not None and state.step == 9 and len(state.columns["step"]) < 9
+
+
 def test_new_ended_and_removed_runs_are_noticed(tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
     wall = [NOW]
     watch = RunWatcher(tmp_path / "runs", lambda: wall[0])

@@ -41,6 +41,7 @@ def steps(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_no_step_waits_and_times_come_from_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wtrain, "TAKE_NS", 10**18)  # nothing is read before it is asked for, on slow days too
     cuda = Cuda(lag=20)
     made = trainer(tmp_path, cuda, monkeypatch, eval_every=10**6, checkpoint_every=10**6)
     batches = made._next_epoch()
@@ -188,6 +189,84 @@ def test_the_timing_is_verified_against_synchronised_steps(
     # The stand-in's clock has nothing to do with the host's: only that both were compared is shown.
     assert said["phase_error"] < 0.05 and said["step_error"] is not None
     assert cuda.calls.count("synchronize") >= 40
+
+
+class Clock:
+    """A perf_counter that goes on by 10 ms a look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.010
+        return self.now
+
+
+def subject(folder: Path, cuda: Cuda, patch: pytest.MonkeyPatch, **config: Any) -> Any:
+    """A checkpoint of a run on the CPU, to be measured on the stand-in."""
+    made = trainer(folder, cuda, patch, max_steps=1)
+    module("wpause").checkpoint(made)
+    checkpoint = str(next((folder / "checkpoints").glob("step-*.pt")))
+    patch.setattr(cuda, "calls", [])
+    asked = {"checkpoint": checkpoint, "batch_size": 4, "threads": 1, "device": "cpu", **config}
+    wsubject = module("wsubject")
+    return wsubject.Subject(wsubject.Spec({"config": asked, "data_dir": str(folder / "idx")}))
+
+
+def test_a_request_waits_once_for_its_answer_and_its_events_are_read_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda(lag=20)
+    made = subject(tmp_path, cuda, monkeypatch)
+    monkeypatch.setattr(module("wsubject").time, "perf_counter", Clock())
+    events = cuda.made
+    with made.guard():
+        for number in range(5):
+            stored = made.batch(number, 4)
+            request, answer = made.serve(stored)
+            expected = made.model(made.preprocess(stored)).argmax(-1).tolist()
+            assert answer == expected and all(isinstance(x, int) for x in answer)
+            # 10 ms each of preprocessing, pinning, and everything after it; 1 ms a place on the stream.
+            assert request.total == pytest.approx(0.030) and request.pre == pytest.approx(0.010)
+            assert request.h2d == pytest.approx(0.011) and request.forward == pytest.approx(0.001)
+            assert request.post == pytest.approx(0.008)
+    assert cuda.calls == ["put", "fetch", "event.synchronize"] * 5
+    assert cuda.made == events
+
+
+def test_the_stages_of_a_request_never_exceed_the_host_s_own_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda()
+    made = subject(tmp_path, cuda, monkeypatch)
+    clock = Clock()
+    monkeypatch.setattr(module("wsubject").time, "perf_counter", lambda: clock() / 100)  # 0.1 ms a look
+    with made.guard():
+        request, _ = made.serve(made.batch(0, 4))
+    assert request.pre + request.h2d + request.forward + request.post == pytest.approx(request.total)
+    assert request.post >= 0 and request.forward >= 0
+
+
+def test_a_whole_measurement_copies_from_pinned_memory_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = Cuda(lag=3)
+    made = subject(tmp_path, cuda, monkeypatch)
+    winfer = module("winfer")
+    asked = {
+        "checkpoint": made.spec.checkpoint, "batch_size": 2, "threads": 1, "device": "cpu", "requests": 20,
+        "max_batch": 4, "precision": "bf16",
+    }  # fmt: skip
+    run = {"id": "m", "workload": "infer", "config": asked, "data_dir": str(tmp_path / "idx")}
+    folder = tmp_path / "measured"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(run))
+    status, _, _ = winfer.Measurement(str(folder), run, wlog.RunLog(str(folder)), Wishes()).measure()
+    assert status == "finished"
+    # The stand-in refuses a copy from pageable memory, and an event that is recorded before it was read.
+    assert cuda.calls.count("put") > 40 and "synchronize" not in cuda.calls
+    assert cuda.calls.count("event.synchronize") == cuda.calls.count("fetch")
+    assert len(steps(folder)) == 20 and all(r["h2d_s"] > 0 for r in steps(folder))
 
 
 def test_cuda_without_cuda_is_refused_and_auto_says_what_it_chose() -> None:

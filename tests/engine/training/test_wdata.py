@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import struct
 from pathlib import Path
 
@@ -90,6 +91,30 @@ def test_a_truncated_or_foreign_gzip_file_is_named(tmp_path: Path) -> None:
     (folder / name).unlink()
     assert "truncated gzip file" in spoil(folder, f"{name}.gz", packed[: len(packed) // 2])
     assert "not a readable gzip file" in spoil(folder, f"{name}.gz", b"<html>not found</html>")
+
+
+@pytest.mark.parametrize("broken", ["truncated", "swapped", "labels"])
+def test_a_wrong_file_of_a_published_set_is_named_with_both_checksums(tmp_path: Path, broken: str) -> None:
+    for file in FASHION.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    images, labels = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+    name, other, why, n = {
+        "truncated": (images, images, "truncated gzip file", 0),
+        "swapped": (images, "t10k-images-idx3-ubyte.gz", "expected 60,000 images for as many labels", 0),
+        "labels": (labels, "t10k-labels-idx1-ubyte.gz", "expected 60,000 labels for as many images", 1),
+    }[broken]  # fmt: skip
+    (tmp_path / name).unlink()
+    data = (FASHION / other).read_bytes()
+    text = spoil(tmp_path, name, data[:100_000] if broken == "truncated" else data)
+    assert (
+        text.startswith(why)
+        and f"expected Fashion-MNIST's SHA-256 {wdata.DIGESTS['Fashion-MNIST'][n]}" in text
+    )
+    found = text.split("found ")[-1].removesuffix(" (uncompressed)")
+    if broken == "truncated":
+        assert len(found) == 64
+    else:
+        assert found == hashlib.sha256(gzip.decompress(data)).hexdigest()
 
 
 @given(st.binary(max_size=64), st.integers(1, 3), st.booleans())

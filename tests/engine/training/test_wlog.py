@@ -122,6 +122,28 @@ def test_a_full_disk_is_told_and_nothing_logged_is_lost(tmp_path: Path) -> None:
     assert any(r.get("text", "").startswith("run log: space again") for r in records)
 
 
+def test_what_a_full_disk_took_from_the_end_of_a_run_is_counted(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "256k") as disk:
+        log = wlog.RunLog(str(disk))
+        log.step({"step": 1})
+        log.flush()
+        with pytest.raises(OSError, match="No space"), (disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(b"x" * 4096)
+        for i in range(2, 2000):
+            log.step({"step": i, "filler": "x" * 100})
+            log.flush()
+        log.event("exception", "why it ended", 1999)
+        log.close()
+        records = lines(disk)
+        # Some fit into the reserve; the last record of a run, by its supervisor, has one of its own.
+        kept = [r["step"] for r in records if r["kind"] == "step"]
+        assert kept == list(range(1, len(kept) + 1)) and 100 < len(kept) < 1999
+        assert [r["text"] for r in records if r["kind"] == "exception"] == ["why it ended"]
+        (note,) = [r for r in records if r["kind"] == "note" and "stayed full" in r["text"]]
+        assert note["data"]["lost"] == 1999 - len(kept) == log.steps_lost
+
+
 def test_memory_for_waiting_steps_is_bounded_and_the_loss_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,25 @@ def test_the_network_has_the_handbooks_parameters(activation: str) -> None:
     assert model(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
 
 
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_it_is_the_handbooks_function_with_the_activation_before_the_pool(
+    activation: str, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(1)
+    model = wmodel.mnist_cnn(activation)
+    first, pool, act, second, _, _, flat, dense, _, out = model.children()
+    handbook = torch.nn.Sequential(first, act, pool, second, act, pool, flat, dense, act, out)
+    x, y = torch.rand(8, 1, 28, 28), torch.arange(8)
+    gradients = []
+    for network in (handbook, model.to(memory_format=layout)):
+        model.zero_grad()
+        torch.nn.functional.cross_entropy(network(x), y).backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_macs_are_those_of_the_layers() -> None:
     conv = 26 * 26 * 32 * 9 + 11 * 11 * 64 * 32 * 9
     assert conv + 1600 * 64 + 64 * 10 == wmodel.MACS_PER_SAMPLE["mnist-cnn"]

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from dctop.engine import paths
-from dctop.tui.commands.train import clock, progress_bar
+from dctop.engine.training.runstate import RunEvent
+from dctop.tui.commands.train import Headless, clock, progress_bar
+from tests.fakes import screen
 from tests.fakes.runs import event, make_run, step, write_idx
 
 DCTOP = [sys.executable, "-c", "import sys; from dctop.tui.cli import main; sys.exit(main())"]
@@ -50,6 +52,7 @@ def test_train_without_a_terminal_tells_lines_and_the_accuracy(tmp_path: Path) -
     # On a slow machine there is time for lines of progress in between.
     told = [line for line in lines if not line.startswith("step ")]
     assert told[2].startswith("epoch 1: loss ") and told[-1].startswith("Test accuracy: 0.")
+    assert told[-2].startswith("Energy: ") and "kWh" in told[-2] and " J a sample" in told[-2]
     assert "\r" not in done.stdout and "\x1b" not in done.stdout and done.stderr == ""
 
     listed = json.loads(dctop("runs", "--json").stdout)
@@ -250,3 +253,52 @@ def test_infer_prints_a_table_and_one_document_and_1_for_findings(tmp_path: Path
     assert "1. Call model.eval() after loading" in told.stdout
     unknown = dctop("infer", "nothing")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+
+
+def test_trouble_is_told_once_and_its_end_only_where_the_run_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = "checkpoint failed: no space left on device"
+    told = RunEvent(1, 3, "checkpoint", failed, {"ok": False})
+    headless = Headless("x")
+    state = screen.make_run(5, events=[told], trouble=failed)
+    headless._tell(state)
+    state.trouble = "stopped by a signal"
+    headless._tell(state)
+    state.trouble = None
+    headless._tell(state)
+    state.trouble = "stopped by a signal"
+    headless._tell(state)
+    state.trouble, state.ended_wall_ns = None, 2
+    headless._tell(state)
+    assert capsys.readouterr().out.splitlines() == [
+        failed, "stopped by a signal", "it goes on", "stopped by a signal"
+    ]  # fmt: skip
+
+
+def test_a_run_s_energy_is_shown_and_an_estimate_called_one() -> None:
+    directory = make_run(
+        paths.runs_dir(), "20200101-000000-mnist-cnn",
+        event("start", "s", 0, device={"chosen": "cpu"}), *(step(i) for i in (1, 2)),
+        event("end", "reached its last step, 2", 2, status="finished", exit_code=0),
+        created_wall_ns=10**18 - 10**10,
+    )  # fmt: skip
+    shown = dctop("runs", "show", directory.name).stdout
+    (line,) = [x for x in shown.splitlines() if x.startswith("energy")]
+    assert "(estimate: no power counters; 1 thread at 12 W)" in line and " J = ~" in line
+    document = json.loads(dctop("runs", "show", directory.name, "--json").stdout)["energy"]
+    assert document["estimate"] is True and document["cpu_joules"] is None and document["cost"] is None
+    counted = make_run(
+        paths.runs_dir(), "20200102-000000-mnist-cnn", event("start", "s", 0, device={"chosen": "cpu"}),
+        *(step(i) for i in (1, 2)),
+        event("end", "reached its last step, 2", 2, status="finished", exit_code=0, cpu_j=3600.0, gpu_j=None),
+        created_wall_ns=10**18 - 10**10,
+    )  # fmt: skip
+    document = json.loads(dctop("runs", "show", counted.name, "--json").stdout)["energy"]
+    assert document["joules"] == 3600 and document["estimate"] is False
+    assert document["joules_per_sample"] == pytest.approx(3600 / document_samples(counted))
+
+
+def document_samples(directory: Path) -> float:
+    lines = map(json.loads, (directory / "steps.jsonl").read_text().splitlines())
+    return float(sum(line["samples"] for line in lines if line["kind"] == "step"))
