@@ -125,7 +125,7 @@ def cusum(k: float = 0.5, learn: int = 100) -> Score:
 
 
 def ours() -> Score:
-    """The statistical layer's detector without the floors of node metrics: public series have no unit here."""
+    """The statistical layer's detector without unit floors: the unit of a public series is not known."""
     return Detector().update
 
 

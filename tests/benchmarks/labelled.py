@@ -1,11 +1,11 @@
 """Labelled series and the scores of a detector on them: read, made, judged. Pure but for the two readers.
 
-A detector is a function of a value and returns a number; a sample is flagged from a threshold on. Flagged samples
-at most `APART` apart are one alarm. A window is found if a sample in it is flagged; an alarm that touches no window
-is false. The NAB scores follow the published rules: each window earns by how early it was found, each flagged
-sample outside costs by how long the last window is over, what is flagged in the first 15 % is not counted; 0 is
-a detector that never flags, 100 one that finds every window at its first sample and flags nothing else
-(Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms", 2015).
+A detector is a function of a value and returns a number; a sample is flagged from a threshold on. Flagged
+samples at most `APART` apart are one alarm. A window is found if a sample in it is flagged; an alarm that
+touches no window is false. The NAB scores follow the published rules: each window earns by how early it was
+found, each flagged sample outside costs by how long the last window is over, what is flagged in the first
+15 % is not counted; 0 is a detector that never flags, 100 one that finds every window at its first sample and
+flags nothing else (Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms", 2015).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def between(times: Sequence[str], spans: Iterable[tuple[str, str]]) -> Windows:
 
 
 def read_csv(path: Path) -> list[Series]:
-    """A table with a column `value` (or `count`), or several v1, v2 ...; `label` 1 where something is wrong."""
+    """A table with a column `value` (or `count`), or v1, v2 ...; `label` is 1 where something is wrong."""
     rows = list(csv.DictReader(path.read_text().splitlines()))
     columns = [c for c in rows[0] if c in ("value", "count") or (c[:1] == "v" and c[1:].isdigit())]
     windows = runs([float(r.get("label") or 0) > 0 for r in rows])
@@ -78,7 +78,7 @@ def read_csv(path: Path) -> list[Series]:
 
 
 def runs(labels: Sequence[bool]) -> Windows:
-    """Labelled samples as windows: those at most `APART` apart are one, each is open `APART` samples longer."""
+    """Labelled samples as windows: those at most `APART` apart are one, each open `APART` samples longer."""
     marked = [(i, i) for i, on in enumerate(labels) if on]
     return tuple((a, min(b + APART, len(labels) - 1)) for a, b in joined(marked))
 

@@ -125,7 +125,7 @@ def test_the_alarm_of_a_slow_clock_ends_when_the_series_is_back() -> None:
 
 
 def test_a_series_that_stands_at_zero_but_for_spikes_is_judged_by_them() -> None:
-    """Without a floor there is nothing to measure by until it moves: the first two are told, no crash after."""
+    """Without a floor there is nothing to measure by until it moves: two are told, no crash after."""
     spiky = ([0.0] * 99 + [7.0]) * 12
     assert told(Detector(), spiky)[:2] == [99, 199]
     assert len(told(Detector(), spiky)) <= 3
