@@ -27,6 +27,8 @@ GAP = (40, 10, 4)
 """Peaks this close together, in ticks of the stage, are one."""
 AKIN = 4.0
 """What comes back in an excursion is more of the same unless it is so many times smaller: no giant blinds."""
+TOLD = 0.99
+"""Ratio of what has been told already: it still has a vote, but is no alarm."""
 HALF_LIFE = 6000
 """Samples in which a remembered peak fades to a half."""
 _CANDIDATE = 3.0
@@ -138,9 +140,7 @@ class _Stage:
         self._learn(x, d, a, scale, n)
         if self._peak and n - self._peak_at > self._gap:
             self._commit()
-        known = self.p2
-        if known < self._peak < AKIN * a and self.ratio < 1.0:
-            known = self._peak  # one excursion is told once, however often it comes back before it is over
+        told = self._peak
         if z >= _CANDIDATE and n > 10:
             if not self._peak:
                 self._peak_from = n
@@ -158,20 +158,28 @@ class _Stage:
             self.ratio = 0.0
             return 0.0
         threshold = self.z0
-        if scale > 0.0 and BEYOND * known > threshold * scale:
-            threshold = BEYOND * known / scale
+        if scale > 0.0 and BEYOND * self.p2 > threshold * scale:
+            threshold = BEYOND * self.p2 / scale
         if n < 5 * mute:
             threshold *= 3.0 - 2.0 * (n - mute) / (4.0 * mute)
         self.threshold = threshold
-        self.ratio = z / threshold
-        return self.ratio
+        ratio = z / threshold
+        if ratio >= 1.0 and self.ratio < 1.0 and a < BEYOND * told < BEYOND * AKIN * a:
+            ratio = TOLD  # one excursion is told once, however often it comes back before it is over
+        self.ratio = ratio
+        return ratio
 
-    def holds(self, x: float) -> bool:
-        """Whether the series, at `x` by now, is still more than half as far off as the latest mean was."""
-        gone = self.last - x
-        if self.off > 0.0:
-            return gone < 0.5 * self.off
-        return gone > 0.5 * self.off
+    def still(self, x: float) -> float:
+        """`ratio` between two ticks: no alarm any more once the series, at `x` by now, is half-way back.
+
+        What is over by the time a mean is complete is the finer clock's to tell.
+        """
+        if self.ratio >= 1.0:
+            half = 0.5 * self.off
+            back = self.last - x
+            if back >= half if half > 0.0 else back <= half:
+                self.ratio = TOLD
+        return self.ratio
 
     def _learn(self, x: float, d: float, a: float, scale: float, n: int) -> None:
         """Move level and scale; one value moves either by little, five in a row replace the level."""
@@ -298,15 +306,13 @@ class Detector:
                     mean, self._sum64 = self._sum64 / 4.0, 0.0
                     self._drifting(mean, floor)
         if self._s1.ratio > best:
-            if self._s1.holds(x):
-                best, which = self._s1.ratio, 1
-            else:
-                self._s1.ratio = 0.0  # what is over when its mean is complete is the finer clock's to tell
+            ratio = self._s1.still(x)
+            if ratio > best:
+                best, which = ratio, 1
         if self._s2.ratio > best:
-            if self._s2.holds(x):
-                best, which = self._s2.ratio, 2
-            else:
-                self._s2.ratio = 0.0
+            ratio = self._s2.still(x)
+            if ratio > best:
+                best, which = ratio, 2
         if self._drift > best:
             best, which = self._drift, "drift"
         if x == self._last:
