@@ -2,6 +2,8 @@
 
     python tests/benchmarks/bench_anomaly.py --record DIR [--seconds 330]   record four sessions, then judge
     python tests/benchmarks/bench_anomaly.py DIR                            judge the sessions in DIR
+    python tests/benchmarks/bench_anomaly.py --nab DIR [--csv FILE ...] [--synthetic] [--each]
+                                            labelled series, beside other detectors (bench_labelled.py)
 
 Sessions: idle, compiling (byte code of everything installed), training (mnist-cnn), copying (400 MB files).
 Judged: marks of one series alone for 86,400 samples and notes an hour, both with every rule in force; then a
@@ -32,6 +34,7 @@ from dctop.engine.rules.anomaly import Anomaly
 from dctop.engine.rules.detector import Detector
 from dctop.engine.rules.engine import RuleEngine
 from dctop.engine.rules.watched import Watch
+from tests.benchmarks.bench_labelled import compare
 
 DCTOP = [sys.executable, "-m", "dctop.tui.cli"]
 
@@ -218,7 +221,14 @@ def main() -> None:
     parser.add_argument("dir", type=Path, nargs="?")
     parser.add_argument("--record", type=Path)
     parser.add_argument("--seconds", type=int, default=330)
+    parser.add_argument("--nab", type=Path, help="a clone of NAB")
+    parser.add_argument("--csv", type=Path, action="append", default=[], help="a table of a series")
+    parser.add_argument("--synthetic", action="store_true", help="made series with made events, too")
+    parser.add_argument("--each", action="store_true", help="say what was told in each series")
     args = parser.parse_args()
+    if args.nab or args.csv or args.synthetic:
+        compare(args.nab, args.csv, args.synthetic, args.each)
+        return
     if args.record:
         record(args.record, args.seconds)
     folder = args.record or args.dir

@@ -86,6 +86,51 @@ def test_the_first_and_second_of_a_kind_are_told_and_the_third_is_known() -> Non
     assert not any(told[3:])
 
 
+def told(d: Detector, values: Sequence[float]) -> list[int]:
+    """Samples at which an alarm begins."""
+    begins, before = [], False
+    for i, x in enumerate(values):
+        now = d.update(x) >= 0.5
+        if now and not before:
+            begins.append(i)
+        before = now
+    return begins
+
+
+def test_one_excursion_is_told_once_though_it_comes_and_goes() -> None:
+    d = learned()
+    values = [x + (40.0 if i % 10 == 0 and i < 100 else 0.0) for i, x in enumerate(noise(400, 11))]
+    assert told(d, values) == [0]
+
+
+def test_an_excursion_that_grows_is_told_again() -> None:
+    d = learned()
+    values = [x + {0: 40.0, 10: 42.0, 20: 80.0}.get(i, 0.0) for i, x in enumerate(noise(100, 11))]
+    assert told(d, values) == [0, 20]
+
+
+def test_the_slower_clocks_do_not_tell_a_spike_again_that_is_over() -> None:
+    for at in range(16):  # wherever in the blocks of 4 and 16 it falls
+        d = learned()
+        values = [x + (60.0 if i == at else 0.0) for i, x in enumerate(noise(200, 12))]
+        assert told(d, values) == [at]
+
+
+def test_the_alarm_of_a_slow_clock_ends_when_the_series_is_back() -> None:
+    d = learned()
+    back = 12
+    scores = [d.update(x + (5.0 if i < back else 0.0)) for i, x in enumerate(noise(200, 7))]
+    assert max(scores[:back]) >= 0.5
+    assert max(scores[back + 2 :]) < 0.5
+
+
+def test_a_series_that_stands_at_zero_but_for_spikes_is_judged_by_them() -> None:
+    """Without a floor there is nothing to measure by until it moves: two are told, no crash after."""
+    spiky = ([0.0] * 99 + [7.0]) * 12
+    assert told(Detector(), spiky)[:2] == [99, 199]
+    assert len(told(Detector(), spiky)) <= 3
+
+
 def test_nothing_below_the_floor_alarms() -> None:
     d = Detector(floor=50.0)
     assert first(d, noise(2000)) is None
