@@ -64,7 +64,8 @@ class GradVanishing(RunRule):
             return Needs("field", "grad_first")
         ratios = [first / end for first, end in rows if end > 0]
         norm, ratio = median([first for first, _ in rows]), median(ratios)
-        if norm is None or ratio is None or len(ratios) < self.t["least"]:
+        reaches = (median([end for _, end in rows]) or 0.0) > self.t["norm"]
+        if norm is None or ratio is None or len(ratios) < self.t["least"] or not reaches:
             return ()  # nothing reaches even the last layer: that is another trouble
         clear = ratio > self.t["clear_ratio"] or loss < self.t["clear_share"] * fresh
         low = ratio < self.t["ratio"] and norm < self.t["norm"] and loss > self.t["loss_share"] * fresh

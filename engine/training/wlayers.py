@@ -31,7 +31,7 @@ CHECK = 100
 SAMPLE = 16_384
 """Values of a parameter that are compared."""
 JUMP, MORE = 1.5, 0.3
-"""The mean of ten losses so many times that of a hundred, and so much above it, may have killed units."""
+"""The mean of ten losses so many times that of two hundred, and so much above it, may have killed units."""
 LAYERS_EVERY = 10
 """Where clipping takes the norms of every step, layers are told each so many."""
 MOST_NAMES = 20
@@ -85,7 +85,7 @@ class Layers:
         self._tell = tell
         self._told: set[int] = set()
         self._losses = 0.0, 0.0
-        """Mean over about ten and a hundred steps; 0: of none yet."""
+        """Mean over about ten and two hundred steps; 0: of none yet."""
 
     def begin(self, number: int) -> None:
         self._number, self.busy = number, True
@@ -108,7 +108,7 @@ class Layers:
         if now > JUMP * usual and now > usual + MORE:
             self._dead.soon(number)
             self.due = min(self.due, self._dead.due)
-        self._losses = now, usual + 0.01 * (loss - usual)
+        self._losses = now, usual + 0.005 * (loss - usual)
 
     def look(self, optimizer: torch.optim.Optimizer) -> None:
         """After the backward pass, before the update."""

@@ -53,6 +53,7 @@ def test_a_gradient_that_does_not_reach_the_first_layer_is_told_with_the_depth_t
         {"grad_first": noisy(1e-9), "grad_last": noisy(1e-9), "loss": noisy(2.3, 0.01)},  # small alike
         {"grad_first": noisy(1e-9), "grad_last": noisy(0.5), "loss": 0.2},  # converged
         {"grad_first": 0.0, "grad_last": 0.0, "loss": noisy(2.3, 0.01)},  # nothing comes even to the last
+        {"grad_first": 1e-12, "grad_last": 1e-6, "loss": noisy(2.3, 0.01)},  # next to nothing
     ],
 )
 def test_shallow_converged_and_dead_networks_do_not_vanish(fields: dict[str, Any]) -> None:
