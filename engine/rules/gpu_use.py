@@ -2,8 +2,8 @@
 
 `gpu-underutilised` is only the symptom. Its children look at one thing each: the host issues too slowly
 (`launch-bound`, `cpu-single-core`), stands still for the device (`sync-stall`), copies (`h2d-bound`), the
-work is unequally spread (`gpu-imbalance`), it is not on the GPU at all (`cpu-fallback`) or in the wrong
-arithmetic (`tensor-core-off`).
+work is unequally spread (`gpu-imbalance`). A run that is not on the GPU at all, or in the wrong arithmetic,
+is gpu_choice.py's.
 """
 
 from __future__ import annotations
