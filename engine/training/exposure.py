@@ -46,7 +46,8 @@ class Place(NamedTuple):
         return cls(reader.directory, names[-3:], data if isinstance(data, str) else None)
 
     def files(self) -> Iterator[tuple[str, Path]]:
-        """The newest checkpoints, the logs, the first of the data's files."""
+        """The newest checkpoints, the logs, the first of the data's files that are the run's owner's: others'
+        are not theirs to close."""
         for name in self.checkpoints:
             yield "checkpoint", Path(name)
         for log in ("steps.jsonl", "stdout.log", "run.json"):
@@ -54,8 +55,10 @@ class Place(NamedTuple):
         if self.data is None or os.path.realpath(self.data).startswith(_PUBLIC):
             return
         try:
+            owner = self.directory.stat().st_uid
             with os.scandir(self.data) as entries:
-                names = sorted(e.path for e in entries if e.is_file(follow_symlinks=False))
+                files = [e for e in entries if e.is_file(follow_symlinks=False)]
+            names = sorted(e.path for e in files if e.stat().st_uid == owner)
         except OSError:
             return
         for name in names[:4]:
