@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dctop.engine.rules.alert import RANK, Alert
+from dctop.engine.rules.alert import RANK, Alert, Evidence, Remedy
 from dctop.engine.rules.anomaly import Anomaly
 from dctop.engine.rules.base import Needs, Reading, Rule
 from dctop.engine.rules.machine import EventMachine, MachineState, StateMachine
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dctop.engine.rules.engine import RuleEngine
 
 VERSION = 1
+"""Grows when what a rule remembers means something else under the same name."""
 Tree = Any
 """Plain JSON: numbers, texts, and lists that begin with a letter saying what they are."""
 _MODULES = ("dctop.engine.rules.", "dctop.engine.metrics.trend", "dctop.probes.base")
@@ -288,11 +289,29 @@ def _checked(track: object) -> Track:
         not isinstance(track, Track)
         or not isinstance(track.machine, StateMachine)
         or not isinstance(track.event, EventMachine)
-        or not isinstance(track.alert, Alert | None)
+        or not isinstance(track.entity, str)
+        or not isinstance(track.closed_mono_ns, int | None)
+        or not isinstance(track._root_ns, int)
+        or not (track.alert is None or _is_alert(track.alert))
         or (track.alert is None and (track.event.open or track.machine.state in ("firing", "clearing")))
     ):
         raise NotTaken("no incident")
     return track
+
+
+def _is_alert(a: object) -> bool:
+    """What the engine itself reckons with; the rest of it is only shown."""
+    return (
+        isinstance(a, Alert)
+        and a.severity in RANK
+        and a.state in ("firing", "clearing", "closed")
+        and a.kind in ("event", "state")
+        and all(isinstance(t, str) for t in (a.rule, a.entity, a.problem, a.title, a.why))
+        and all(isinstance(n, int) for n in (a.id, a.opened_wall_ns, a.count, a.updated_wall_ns))
+        and all(isinstance(n, int | None) for n in (a.closed_wall_ns, a.muted_until_ns, a.first_step))
+        and all(isinstance(e, Evidence) for e in a.evidence)
+        and all(isinstance(r, Remedy) for r in a.remedies)
+    )
 
 
 def seed(engine: RuleEngine, alerts: Iterable[Alert], frame: Frame) -> None:

@@ -321,6 +321,11 @@ def test_nothing_of_another_version_or_shape_is_taken(tmp_path: Path) -> None:
         with pytest.raises(carried.NotTaken):
             carried.recall(fresh, data, None)
         assert fresh.alerts() == () and fresh.counts == (0, 0, 0)
+    whole = json.dumps(told)
+    for good, wrong in (('"critical"', '"worse"'), ('"firing"', '"burning"'), ('"state"', "7")):
+        assert good in whole
+        with pytest.raises(carried.NotTaken):
+            carried.recall(fresh, json.loads(whole.replace(good, wrong)), None)
     carried.recall(fresh, told, None)
     assert facts(list(fresh.alerts())) == facts(list(rules.alerts()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 
 from dctop.engine.metrics.builder import SnapshotBuilder
@@ -91,7 +92,7 @@ def test_a_ring_keeps_only_what_its_frames_show(tmp_path: Path) -> None:
             run.log_tail, run.seq = printed[frame.seq], run.seq + 1
         recorder.put(frame, [], [run])
         while recorder.saved_seq < frame.seq - 60 and recorder.status.state == "recording":
-            pass
+            time.sleep(0.005)
     recorder.stop("done")
     import sqlite3
 
