@@ -103,6 +103,13 @@ def test_one_excursion_is_told_once_though_it_comes_and_goes() -> None:
     assert told(d, values) == [0]
 
 
+def test_what_was_told_already_still_has_a_vote() -> None:
+    d = learned()
+    scores = [d.update(x + (40.0 if i in (0, 20) else 0.0)) for i, x in enumerate(noise(60, 11))]
+    assert scores[0] >= 0.5
+    assert 0.36 <= scores[20] < 0.5
+
+
 def test_an_excursion_that_grows_is_told_again() -> None:
     d = learned()
     values = [x + {0: 40.0, 10: 42.0, 20: 80.0}.get(i, 0.0) for i, x in enumerate(noise(100, 11))]
