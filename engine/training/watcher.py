@@ -354,7 +354,7 @@ def _whole(value: object) -> int | None:
 def _step(last: float | None, end: RunEvent | None) -> int | None:
     """Of the last record; the end knows of steps whose records found no space."""
     known = _whole(last)
-    if end is None or end.step is None:
+    if end is None or not end.step:  # 0: it ended before its first step
         return known
     return max(end.step, known or 0)
 

@@ -16,11 +16,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.timeout(400)
 def test_out_of_memory_is_applied_and_the_successor_fits(data: str) -> None:
-    loop = out_of_memory(520, 12, data=data, batch_size=768, max_steps=20)
+    loop = out_of_memory(520, 12, data=data, batch_size=1536, max_steps=20)
     assert loop.before.status == "killed" and "out of memory" in str(loop.before.reason)
     assert loop.after.status == "finished", loop.after.reason
     asked = loop.after.config["config"]
-    assert asked["batch_size"] < 768 <= asked["batch_size"] * asked["accumulate"]
+    assert asked["batch_size"] < 1536 <= asked["batch_size"] * asked["accumulate"]
     assert loop.after.config["parent"] == {"run": loop.before.id, "checkpoint": None}
     told = loop.told
     assert told is not None and told.met and told.metric == "memory"
