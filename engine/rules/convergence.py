@@ -3,9 +3,10 @@ and 25 runs (RULES 6.3); they rank, they do not certify."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import ClassVar
 
 from dctop.engine.rules.base import (
@@ -346,10 +347,7 @@ class _Episodes(RunRule):
         scan = self._scans.get(run.id)
         if scan is None:
             scan = self._scans[run.id] = _Scan()
-        rows = run.rows(timed=False)
-        # Of the past only the 100 steps before a block are needed (and a few more: some may be unknown).
-        past = bisect_left(rows, scan.step + 0.5, key=steps.__getitem__)
-        rows = [i for i in rows[max(0, past - 150 - BLOCK) :] if i < n and values[i] - values[i] == 0]
+        rows = self.known(run, scan, n)
         if len(rows) <= self.least:
             return Needs("steps", str(self.least))
         out: list[Item] = []
@@ -368,6 +366,13 @@ class _Episodes(RunRule):
             at = end
         scan.step = known[-1]
         return out
+
+    def known(self, run: RunWindow, scan: _Scan, n: int) -> list[int]:
+        """Judged rows with a value, those before the new ones included that these are held against."""
+        steps, values, rows = run.column("step"), run.column(self.field_name), run.rows(timed=False)
+        # Of the past only the 100 steps before a block are needed (and a few more: some may be unknown).
+        past = bisect_left(rows, scan.step + 0.5, key=steps.__getitem__)
+        return [i for i in rows[max(0, past - 150 - BLOCK) :] if i < n and values[i] - values[i] == 0]
 
     def scan(self, run: RunWindow, scan: _Scan, rows: list[int], base: list[float]) -> list[Item]:
         raise NotImplementedError
@@ -434,8 +439,8 @@ class LossSpike(_Episodes):
 class GradExploding(_Episodes):
     """Unclipped gradient norm > 10 x the median of the 100 steps before and twice their highest (late in
     training, and on few samples, most norms are near nothing and some are not: measured, one false alarm), or
-    the median of 20 > 5 x the median of 500; on the 30 to 100 known norms before (a fast run measures every
-    fifth to twentieth: waiting for 100 it would never be judged, measured). 0 and 1 false alarms in 8,000
+    the median of the last 20 > 5 x the median of up to 500, at least 100 over 500 steps; on the 30 to 100
+    known norms before (a fast run measures every fifth to twentieth). 0 and 1 false alarms in 8,000
     steps. Clip at p90 (healthy: p50 3.55, p90 5.5, p99 7.8); where that would clip more than half of the
     steps, the rate is too high (AutoTrainer, OPT)."""
 
@@ -451,6 +456,14 @@ class GradExploding(_Episodes):
     field_name = "grad_norm"
     least = 30
 
+    def known(self, run: RunWindow, scan: _Scan, n: int) -> list[int]:
+        """A fast run measures so few that they lie over thousands of steps."""
+        steps, found, begin = run.column("step"), run.sparse(self.field_name), run.learning_begin()
+        past = bisect_right(found, scan.step, key=itemgetter(0))
+        wanted = [step for step, _ in found[max(0, past - 100 - BLOCK) :] if step >= begin]
+        rows = [bisect_left(steps, step, 0, n) for step in wanted]
+        return [i for i, step in zip(rows, wanted, strict=True) if i < n and steps[i] == step]  # else thinned
+
     def scan(self, run: RunWindow, scan: _Scan, rows: list[int], base: list[float]) -> list[Item]:
         middle = median(base)
         if not middle:
@@ -463,15 +476,24 @@ class GradExploding(_Episodes):
                 if steps[i] > scan.quiet_until:
                     out.append(self._say(run, i, norms[i], middle, self.t["times"], base))
                 scan.quiet_until = steps[i] + self.t["quiet_steps"]
-        # The long medians move slowly: once a block is enough.
-        slow = run.train("grad_norm", 500) if rows and steps[rows[-1]] % BLOCK == BLOCK - 1 else []
-        if not out and len(slow) >= 500:
-            recent, all_of_it, i = median(slow[-20:]), median(slow), rows[-1]
+        i = rows[-1]
+        slow = [] if out else self._slow(run, steps[i])
+        if slow:
+            recent, all_of_it = median(slow[-20:]), median(slow)
             if recent is not None and all_of_it and recent > self.t["slow_times"] * all_of_it:
                 if steps[i] > scan.quiet_until:
                     out.append(self._say(run, i, recent, all_of_it, self.t["slow_times"], slow))
                 scan.quiet_until = steps[i] + self.t["quiet_steps"]
         return out
+
+    def _slow(self, run: RunWindow, step: float) -> list[float]:
+        """The newest 500 norms up to `step`; none where there are fewer than 100, or less than 500 steps."""
+        found, begin = run.sparse(self.field_name), run.learning_begin()
+        end = bisect_right(found, step, key=itemgetter(0))
+        known = [(at, v) for at, v in found[max(0, end - 500) : end] if at >= begin]
+        if len(known) < 100 or known[-1][0] - known[0][0] < 499:
+            return []
+        return [v for _, v in known]
 
     def _say(
         self, run: RunWindow, i: int, norm: float, middle: float, times: float, base: list[float]

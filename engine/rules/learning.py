@@ -122,7 +122,8 @@ class LrCouldRise(BlockRule):
         loss = run.train("loss", n)
         if len(loss) < n:
             return Needs("steps", str(n))
-        ratio = run.median("update_ratio", 5)
+        ratios = [v for _, v in run.sparse("update_ratio")[-5:]]
+        ratio = median(ratios) if len(ratios) == 5 else None
         if ratio is None:
             return Needs("field", "update_ratio")
         ac1 = autocorrelation(loss)
@@ -223,6 +224,8 @@ class Underfitting(RunRule):
         found, right, loss = accuracies(run), run.train("accuracy", 200), run.median("loss", 100)
         if len(found) < n:
             return Needs("evals", str(n))
+        if len(right) < 100:  # a fast run measures every tenth or so: on a plateau older ones do as well
+            right = [v for _, v in run.sparse("accuracy")[-100:]]
         if len(right) < 100 or loss is None:
             return Needs("field", "accuracy")
         if loss < self.t["clear_share"] * ln:

@@ -170,6 +170,29 @@ def test_exploding_gradients() -> None:
     assert (a.first_step, values(a)["Gradient norm"]) == (325, 80.0)
 
 
+@pytest.mark.parametrize("every", [5, 20])
+def test_gradients_that_are_measured_now_and_then_explode_too(every: int) -> None:
+    def norm(n: int) -> float:
+        return math.nan if n % every else 80.0 if n == 2000 else 3.5
+
+    s = Scene()
+    run = s.run()
+    s.train(run, 1500, grad_norm=norm)
+    s.quiet("grad-exploding")
+    s.train(run, 600, grad_norm=norm)
+    a = s.alert("grad-exploding")
+    assert (a.first_step, values(a)["Gradient norm"], a.count) == (2000, 80.0, 1)
+
+
+def test_chance_level_of_a_run_that_measures_accuracy_now_and_then() -> None:
+    s = Scene()
+    run = s.run()
+    s.train(run, 350, loss=2.304, accuracy=lambda n: math.nan if n % 20 else 0.1)
+    s.quiet("chance-level", but_checked=False)
+    s.train(run, 100, loss=2.304, accuracy=lambda n: math.nan if n % 20 else 0.1)
+    assert s.alert("chance-level").severity == "critical"
+
+
 def test_slowly_growing_gradients() -> None:
     s = Scene()
     run = s.run()
