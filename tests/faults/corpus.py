@@ -168,7 +168,7 @@ NODE: tuple[Case, ...] = (
          ("throughput-regression", "cpu-contended", "input-bound"), action="quota", room="cpu:400",
          frames=True, steps=10**6, onset=(300, 400), sizes={"clear": 25, "severe": 8}, seconds=80,
          repeat=1, alone=True),
-    Case("leak", "A", "keeps so many MiB a step, in a memory cgroup", ("host-mem-leak",),
+    Case("leak", "A", "keeps so many MiB a step, in a memory cgroup", ("host-mem-leak", "oom-predicted-host"),
          ("container-mem-near-limit", "psi-memory", "oom-killed"), fault="leak:{size}", room="memory:6000",
          frames=True, steps=10**6, onset=(100, 150), sizes={"mild": 0.4, "clear": 1.2}, seconds=90, repeat=1),
     Case("straggler", "A", "the last of two ranks gets its batches so many ms later", ("straggler-wait",),

@@ -207,7 +207,9 @@ class _Driver:
         elif action == "kill-loader":
             os.kill(_child_of(state.pid), signal.SIGKILL)
         elif action == "busy":
-            loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(int(size))]
+            # A session each: where the kernel groups by session, one with all gets no more than the run.
+            busy = [sys.executable, "-c", "while True: pass"]
+            loops = [subprocess.Popen(busy, start_new_session=True) for _ in range(int(size))]
             self._undo.append(lambda: [p.kill() or p.wait() for p in loops] and None)
         elif action == "quota":
             (self.room / "cpu.cfs_quota_us").write_text(str(int(size * 1000)))
