@@ -17,10 +17,16 @@ SILENT_S = 10.0
 _VIEWS = {"dashboard": "", "gpu": "GPUS", "alerts": "ALERTS", "runs": "RUNS", "processes": "PROCESSES"}
 
 
-def head_of(source: Source, state: UiState, stalled_s: float, readonly: bool) -> bars.Head:
-    """`stalled_s`: seconds the engine is late, 0 while it ticks."""
+def wall_clock() -> str:
+    return datetime.now().strftime("%H:%M:%S")
+
+
+def head_of(
+    source: Source, state: UiState, stalled_s: float, readonly: bool, now: str | None = None
+) -> bars.Head:
+    """`stalled_s`: seconds the engine is late, 0 while it ticks. `now`: the time of day to show."""
     snap = source.snapshot()
-    mode, detail, clock = _mode(source, state, snap, stalled_s)
+    mode, detail, clock = _mode(source, state, snap, stalled_s, now or wall_clock())
     counts: dict[str, int] = {}
     for a in bars.open_alerts(source.alerts(), now_ns(snap)):
         counts[a.severity] = counts.get(a.severity, 0) + 1
@@ -63,7 +69,9 @@ def _megabytes(n: float) -> str:
     return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
 
 
-def _mode(source: Source, state: UiState, snap: Snapshot | None, stalled_s: float) -> tuple[str, str, str]:
+def _mode(
+    source: Source, state: UiState, snap: Snapshot | None, stalled_s: float, clock: str
+) -> tuple[str, str, str]:
     """(mode, detail, clock)"""
     if is_replay(source):
         at = replaybar.clock(source.position_ns)
@@ -72,7 +80,6 @@ def _mode(source: Source, state: UiState, snap: Snapshot | None, stalled_s: floa
             detail = "following" if state.silent_s < SILENT_S else f"nothing new for {state.silent_s:.0f}s"
         running = state.playing or state.following
         return ("REPLAY" if running else "REPLAY PAUSED"), _with_scale(detail, source, state), at
-    clock = datetime.now().strftime("%H:%M:%S")
     if snap is None:
         return "STARTING", "", clock
     if stalled_s > 0:

@@ -20,7 +20,7 @@ from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row
 from dctop.tui.fast import FastScreen, RowsWidget
 from dctop.tui.frame import notice_rows, safe_row
-from dctop.tui.headline import head_of
+from dctop.tui.headline import head_of, wall_clock
 from dctop.tui.overlay import DialogWidget
 from dctop.tui.pane import PaneWidget
 from dctop.tui.panes.alert_detail import AlertDetailPane
@@ -108,6 +108,9 @@ class NodeScreen(FastScreen):
         self.bars = (self.header, self.ribbon, self.replay, self.footer, self.small)
         self.visible_panes: dict[str, Box] = {}
         self.stalled_s = 0.0
+        self._clock: str | None = None
+        """The time of day in the header, of the latest tick: a line laid out anew in between shows what was
+        painted."""
         self._ribbon_row: Row | None = None
         self._footer_places: list[tuple[int, int, str]] = []
         self._footer_made: tuple[object, Row, list[tuple[int, int, str]]] | None = None
@@ -228,6 +231,7 @@ class NodeScreen(FastScreen):
         if not self.is_attached or self.size.width <= 0:
             return
         self._views.clear()
+        self._clock = wall_clock()
         w = self.size.width
         ribbon = self._ribbon(w)
         count = {"dashboard": gpu_count, "gpu": gpu_devices}.get(self.state.view)
@@ -293,7 +297,9 @@ class NodeScreen(FastScreen):
             [
                 self._line(
                     bars.header(
-                        head_of(self.source, self.state, self.stalled_s, self.readonly), w, self.look
+                        head_of(self.source, self.state, self.stalled_s, self.readonly, self._clock),
+                        w,
+                        self.look,
                     ),
                     w,
                 )
