@@ -471,7 +471,7 @@ class GradExploding(_Episodes):
         steps, norms = run.column("step"), run.column("grad_norm")
         out: list[Item] = []
         limit = max(self.t["times"] * middle, self.t["above_peak"] * max(base))
-        for i in rows if max([norms[i] for i in rows]) > limit else ():
+        for i in rows:
             if norms[i] > limit:
                 if steps[i] > scan.quiet_until:
                     out.append(self._say(run, i, norms[i], middle, self.t["times"], base))
