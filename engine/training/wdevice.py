@@ -139,7 +139,9 @@ class Memory:
 
     def __init__(self, cuda: Cuda | None) -> None:
         self._cuda = cuda
-        self._fd = os.open("/proc/self/status", os.O_RDONLY)
+        # RssAnon is in `status` as well, which takes the kernel twenty times as long to write.
+        self._fd = os.open("/proc/self/statm", os.O_RDONLY)
+        self._page = os.sysconf("SC_PAGE_SIZE")
 
     def read(self) -> dict[str, int | None]:
         values: dict[str, int | None] = {"rss_anon_bytes": self._rss_anon()}
@@ -148,6 +150,6 @@ class Memory:
         return values
 
     def _rss_anon(self) -> int | None:
-        text = os.pread(self._fd, 4096, 0)
-        at = text.find(b"RssAnon:")
-        return int(text[at + 8 : text.index(b"kB", at)]) * 1024 if at >= 0 else None
+        """Of `statm`: the pages that are there without those shared with files and other programs."""
+        fields = os.pread(self._fd, 256, 0).split(None, 3)
+        return (int(fields[1]) - int(fields[2])) * self._page if len(fields) > 3 else None

@@ -14,7 +14,7 @@ ACCURACY, NORM, RATIO = range(3)
 LEAST = (1, 1, 10)
 MOST = (10, 20, 100)
 """Steps from one measurement to the next. At the most, rules that look at windows of 100 steps see enough."""
-BUDGET = (0.001, 0.001, 0.0005)
+BUDGET = (0.0005, 0.0005, 0.0005)
 """Share of the run's time for each."""
 LEARN = 20
 """Steps after which the intervals are set anew; the first are all measured."""

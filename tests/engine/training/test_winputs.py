@@ -44,24 +44,39 @@ class Task:
         return (x if self.scaled else x.long()), y
 
 
+def seen(high: float, mean: float, std: float, samples: int = 32) -> list[float]:
+    """Figures of so many samples (of two values each)."""
+    return [0.0, high, mean, ((std * std + mean * mean) * 2 * samples) ** 0.5]
+
+
+def test_the_deviation_comes_from_the_norm() -> None:
+    for x in (torch.rand(64, 1, 28, 28), torch.randn(70, 5) * 3 + 100, torch.zeros(4, 2)):
+        told = winputs.told(x)
+        x = x[: winputs.MOST]
+        assert told["std"] == pytest.approx(x.std(correction=0).item(), rel=1e-3, abs=1e-3)
+        assert told["mean"] == pytest.approx(x.mean().item(), abs=1e-5) and told["samples"] == len(x)
+        assert (told["min"], told["max"]) == (x.min().item(), x.max().item())
+
+
 def test_inputs_that_begin_and_end_to_differ_are_logged_once_each() -> None:
     inputs, log = winputs.Inputs(Task()), Log()
-    good, bad = [0.0, 1.0, 0.3, 0.3], [0.0, 255.0, 76.0, 76.0]
-    for step, seen in ((1, good), (21, bad), (41, bad), (61, good)):
-        inputs.judge(log, step, 32, seen)
+    good, bad = seen(1.0, 0.3, 0.3), seen(255.0, 76.0, 76.0)
+    for step, figures in ((1, good), (21, bad), (41, bad), (61, good)):
+        inputs.judge(log, step, 32, figures)
     assert [(kind, step, data["mismatch"]) for kind, step, data in log.events] == [
         ("inputs", 21, True),
         ("inputs", 61, False),
     ]
+    assert log.events[0][2]["now"]["std"] == pytest.approx(76.0)
     assert log.events[0][2]["factor"] == 255 and "histogram" not in log.events[0][2]["trained"]
 
 
 def test_small_batches_are_looked_at_together() -> None:
     inputs, log = winputs.Inputs(Task()), Log()
     for i in range(3):
-        inputs.judge(log, 1 + 20 * i, 8, [0.0, 255.0, 76.0, 76.0])
+        inputs.judge(log, 1 + 20 * i, 8, seen(255.0, 76.0, 76.0, 8))
     assert not log.events, "24 samples prove nothing"
-    inputs.judge(log, 61, 8, [0.0, 255.0, 76.0, 76.0])
+    inputs.judge(log, 61, 8, seen(255.0, 76.0, 76.0, 8))
     assert log.events[0][2]["now"]["samples"] == 32
 
 

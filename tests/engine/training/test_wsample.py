@@ -34,7 +34,7 @@ def test_a_dear_look_at_a_short_step_becomes_rare_and_a_cheap_one_stays() -> Non
     for number in range(1, 41):
         sampling.begin(number)
         now = time.perf_counter_ns()
-        sampling.cost(wsample.NORM, now - 9_500_000)
+        sampling.cost(wsample.NORM, now - round(9.5e9 * wsample.BUDGET[wsample.NORM]))
         sampling.cost(wsample.ACCURACY, now)
         sampling.end(1.0)
     assert sampling.every == [1, 10, 10]
