@@ -134,6 +134,9 @@ class LiveEngine:
         self._gpus = GpuLog()
         self._frames = LookBack(LOOK_BACK_TICKS)
         self._stop = threading.Event()
+        self._gate = threading.Lock()
+        """Held until the end: the thread of the ticks waits for it, as the lanes do for theirs."""
+        self._gate.acquire()
         self._ticked = threading.Condition()
         self._statm = KeptFile("/proc/self/statm", 256)
         self._page = os.sysconf("SC_PAGE_SIZE")
@@ -166,7 +169,9 @@ class LiveEngine:
 
     def stop(self, reason: str = "quit") -> None:
         """End: closes a recording cleanly; waits for no probe."""
-        self._stop.set()
+        if not self._stop.is_set():
+            self._stop.set()
+            self._gate.release()
         self.hub.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -185,7 +190,7 @@ class LiveEngine:
 
     def _run(self, base: float) -> None:
         due, step = base, self._soon_s or self.interval_s
-        while not self._stop.wait(max(0.0, due - time.monotonic())):
+        while not self._gate.acquire(timeout=max(0.0, due - time.monotonic())):
             due, step = due + step, self.interval_s
             late = time.monotonic() - due
             if late >= 0:

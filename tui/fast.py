@@ -52,11 +52,13 @@ class RowsWidget(Widget, can_focus=False):
     def put(self, rows: list[Row], quiet: bool = False) -> None:
         """Show these rows from the next paint on. `quiet`: within a layout, which paints anyway."""
         old, self.rows = self.rows, rows
-        if quiet or old == rows or not self.is_attached:
+        if quiet or old == rows:
             return
-        if self._node is None:
-            self._node = self.screen  # a walk up the tree; a widget never changes its screen
         screen = self._node
+        if screen is None:
+            if not self.is_attached:
+                return
+            screen = self._node = self.screen  # a walk up the tree; a widget never changes its screen
         if isinstance(screen, FastScreen) and screen.fast:
             screen.touch(self)
             return
@@ -129,7 +131,8 @@ def encode(out: list[str], row: Row, old: Row | None, x: int, y: int, paint: Pai
         other = len(old)
         stop = min(end, other)
         while start < stop and row[start] == old[start]:
-            skip += width(row[start][0])
+            text = row[start][0]
+            skip += len(text) if text.isascii() else width(text)
             start += 1
         while end > start and other > start and row[end - 1] == old[other - 1]:
             end -= 1
@@ -271,8 +274,8 @@ class FastScreen(Screen[None]):
             self._compositor = FastCompositor()
 
     def touch(self, widget: RowsWidget) -> None:
-        """Fast path only: `widget` has new rows. Several touches make one paint: call `paint_now` after."""
-        widget._repaint_regions.add(widget.size.region)
+        """Fast path only: `widget` has new rows. Several touches make one paint: call `paint_now` after.
+        What is repainted of it in case it must take the safe path, that one says itself."""
         self._dirty_widgets.add(widget)
 
     def paint_now(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 
 from dctop.engine.metrics.model import Snapshot
 from dctop.engine.metrics.source import Source
@@ -18,7 +17,8 @@ _VIEWS = {"dashboard": "", "gpu": "GPUS", "alerts": "ALERTS", "runs": "RUNS", "p
 
 
 def wall_clock() -> str:
-    return datetime.now().strftime("%H:%M:%S")
+    now = time.localtime()  # strftime would ask for the zone's file each time
+    return f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
 
 
 def head_of(

@@ -120,7 +120,7 @@ class NodeScreen(FastScreen):
         self.replaying = ReplayPart()
         self.laid_out = (80, 24)
         """Columns and rows of the latest layout."""
-        self._watch_due = 0
+        self._watch_due = 3  # the engine's thread imports the rules with its second tick: not this one
 
     def compose(self) -> ComposeResult:
         yield from self.bars

@@ -52,8 +52,10 @@ class Hub:
         self.latest: dict[str, Sample] = {}
         self.slots = {p.name: _Slot(p) for p in probes}
         self._events: deque[KernelEvent] = deque(maxlen=MAX_EVENTS)
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._stopped = False
+        self._gates: list[threading.Lock] = []
+        """One a lane, held until the end. To wait for it takes one call, for an `Event` a dozen: half as much
+        again as a short read."""
 
     def start(self, base: float | None = None, soon_s: float = 0.0) -> None:
         """Start the lanes; reads happen at `base` + k x period (monotonic seconds), lane after lane.
@@ -69,23 +71,27 @@ class Hub:
             for slot in slots:
                 slot.due = base + i * STAGGER_S
                 slot.soon_s = soon_s if slot.probe.period_s <= 1.0 else 0.0
-            thread = threading.Thread(target=self._lane, args=(slots,), name=f"dctop-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            gate = threading.Lock()
+            gate.acquire()
+            self._gates.append(gate)
+            threading.Thread(target=self._lane, args=(slots, gate), name=f"dctop-{name}", daemon=True).start()
 
     def stop(self) -> None:
         """Ask the lanes to end. Returns at once: a hanging read is left behind, its thread is a daemon."""
-        self._stop.set()
+        self._stopped = True
+        gates, self._gates = self._gates, []
+        for gate in gates:
+            gate.release()
 
-    def _lane(self, slots: Sequence[_Slot]) -> None:
-        wait, clock = self._stop.wait, time.monotonic
-        while not self._stop.is_set():
+    def _lane(self, slots: Sequence[_Slot], gate: threading.Lock) -> None:
+        clock = time.monotonic
+        while not self._stopped:
             now = clock()
             for slot in slots:
                 if slot.due <= now:
                     self._read(slot, now)
             pause = min(slot.due for slot in slots) - clock()
-            if pause > 0 and wait(pause):
+            if pause > 0 and gate.acquire(timeout=pause):
                 break
         for slot in slots:
             try:

@@ -7,7 +7,8 @@ are those of the tick before. Packed, a sample is a tuple of values, and equal o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from dctop.engine.metrics.model import Frame
 from dctop.probes.base import Sample, Value
@@ -17,16 +18,14 @@ BATCH = 30
 _NO_VALUES: dict[str, Value] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class _PackedSample:
+class _PackedSample(NamedTuple):
     rest: Sample
     """The sample without its values."""
     keys: tuple[str, ...]
     values: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
+class _Packed(NamedTuple):
     rest: Frame
     """The frame without its samples."""
     samples: dict[str, _PackedSample]
@@ -99,10 +98,14 @@ class LookBack:
         keys, values = tuple(sample.values), tuple(sample.values.values())
         if last is not None and last.keys == keys:
             keys = last.keys
-            values = tuple(
-                b if a == b and type(a) is type(b) else a for a, b in zip(values, last.values, strict=True)
-            )
-        packed = self._last[name] = _PackedSample(replace(sample, values=_NO_VALUES), keys, values)
+            pairs = zip(values, last.values, strict=True)
+            values = tuple([b if a == b and a.__class__ is b.__class__ else a for a, b in pairs])
+        # What `replace` does, in a third of its time.
+        rest = Sample(
+            sample.probe, sample.mono_ns, sample.wall_ns, _NO_VALUES, sample.processes, sample.events,
+            sample.problems, sample.gpu_processes,
+        )  # fmt: skip
+        packed = self._last[name] = _PackedSample(rest, keys, values)
         return packed
 
 

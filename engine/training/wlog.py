@@ -62,7 +62,7 @@ def encode_step(fields: Mapping[str, object]) -> bytes:
     values = [*known.values()]
     fast, words = _template(tuple(known), tuple(map(type, values)))
     for i in words:
-        values[i] = _quoted(values[i])  # type: ignore[arg-type]
+        values[i] = _quoted(values[i])
     line = fast % tuple(values)
     if "nan" not in line and "inf" not in line:
         return line.encode()

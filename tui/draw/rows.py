@@ -125,7 +125,7 @@ def fit_row(spans: Iterable[Span], cells: int, fill: S = S.TEXT) -> Row:
     for text, style in spans:
         if left <= 0:
             break
-        w = width(text)
+        w = len(text) if text.isascii() else width(text)
         if w > left:
             text, w = fit(text, left), left
         out.append((text, style))

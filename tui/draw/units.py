@@ -11,12 +11,13 @@ import time
 _BINARY = ("B", "K", "M", "G", "T", "P", "E")
 _DECIMAL = ("", "k", "M", "G", "T", "P", "E")
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_INF = float("inf")
+_MOST = float("inf")
+_LEAST = -_MOST
 
 
 def known(v: float | None) -> bool:
     """Is it a number one can draw?"""
-    return v is not None and v == v and -_INF < v < _INF
+    return v is not None and _LEAST < v < _MOST
 
 
 def _scaled(v: float, base: float, names: tuple[str, ...], width: int) -> str:

@@ -101,13 +101,17 @@ class NetworkPane(DataPane):
             source = by_tick(view.source)
             values = source.window(link.key("rx_bytes_per_s"), AVERAGE_TICKS)
             sent = source.window(link.key("tx_bytes_per_s"), AVERAGE_TICKS)
-            return sum(v for v in values if v == v) + sum(v for v in sent if v == v)
+            total = sum(values) + sum(sent)
+            if total == total:
+                return total
+            return sum([v for v in values if v == v]) + sum([v for v in sent if v == v])
 
         # Loopback only where there is nothing else: its traffic never left the node.
         pool = [x for x in links if x.name != "lo"] or list(links)
-        best = max(pool, key=carried)
+        traffic = {x: carried(x) for x in pool} if len(pool) > 1 else {pool[0]: 0.0}
+        best = max(traffic, key=traffic.__getitem__)
         current = self._current
-        if current is None or current not in pool or carried(best) > SWITCH * carried(current):
+        if current not in traffic or traffic[best] > SWITCH * traffic[current]:
             self._current = best
         return self._current
 

@@ -14,6 +14,8 @@ from dctop.tui.draw.rows import Row, S, Span, blank, fit_row, width
 from dctop.tui.draw.text import clean, wrap
 from dctop.tui.panes.base import PaneModel, View
 
+_MOST = float("inf")
+_LEAST = -_MOST
 Item = tuple[Span, ...]
 """Spans that belong together: a label and its value."""
 
@@ -49,7 +51,7 @@ class DataPane(PaneModel):
 def num(snap: Snapshot, key: str) -> float | None:
     """A finite number or None."""
     v = snap.values.get(key)
-    return v if v.__class__ in (int, float) and units.known(v) else None
+    return v if v.__class__ in (int, float) and _LEAST < v < _MOST else None
 
 
 @lru_cache(2048)
@@ -100,7 +102,7 @@ def item(name: str, value: str, style: S = S.TEXT) -> Item:
 
 
 def item_width(it: Item) -> int:
-    return sum([width(text) for text, _ in it])
+    return sum([len(text) if text.isascii() else width(text) for text, _ in it])
 
 
 def items_row(items: Iterable[Item], w: int, gap: int = 2) -> Row:

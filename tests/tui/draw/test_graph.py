@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,19 @@ def test_newest_is_at_the_right(look: Look) -> None:
     rows = graph.area([100.0], 10, 2, look)
     assert [r[:-1] for r in rows] == [" " * 9] * 2
     assert rows[0][-1] != " "
+
+
+@given(VALUES, st.integers(1, 30), st.integers(1, 6), st.sampled_from(LOOKS), st.booleans())
+def test_a_picture_moved_on_is_the_picture_drawn_anew(
+    values: list[float], w: int, h: int, look: Look, down: bool
+) -> None:
+    n = graph.samples(look, w)
+    series = [0.0] * n + values
+    for end in range(n, len(series) + 1):
+        window = array("d", series[end - n : end])
+        for lo, hi in ((0.0, 100.0), (-7.3, 311.7)):
+            moved = graph.area(window, w, h, look, lo, hi, down)
+            assert moved == graph.area(list(window), w, h, look, lo, hi, down)
 
 
 def test_braille_line_connects_a_jump() -> None:
