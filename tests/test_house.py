@@ -136,13 +136,15 @@ def test_snapshot_and_check_load_no_screen_and_no_torch() -> None:
     assert not loaded("snapshot", "--interval", "0.1") & {"textual", "torch", "numpy", "plotext"}
 
 
-def test_the_dashboard_loads_no_torch_plotext_or_numpy(tmp_path: Path) -> None:
+def test_the_dashboard_loads_nothing_it_does_not_need(tmp_path: Path) -> None:
+    """And leaves OpenSSL to be had by whoever asks for it later."""
     from tests.terminal import Terminal
 
     out = tmp_path / "modules"
     code = (
         "import sys\nfrom pathlib import Path\nfrom dctop.tui.cli import main\nstatus = main([])\n"
-        f"Path({str(out)!r}).write_text(' '.join(sys.modules))\nsys.exit(status)"
+        f"Path({str(out)!r}).write_text(' '.join(sys.modules))\nimport ssl; ssl.create_default_context()\n"
+        "sys.exit(status)"
     )
     with Terminal([sys.executable, "-c", code], 160, 50) as terminal:
         terminal.wait("CPU", "PID")
@@ -150,7 +152,7 @@ def test_the_dashboard_loads_no_torch_plotext_or_numpy(tmp_path: Path) -> None:
         assert terminal.wait_exit() == 0
     modules = set(out.read_text().split())
     assert "textual" in modules
-    assert not modules & {"torch", "plotext", "numpy"}
+    assert not modules & {"torch", "plotext", "numpy", "ssl", "importlib.metadata"}
 
 
 @pytest.mark.slow
