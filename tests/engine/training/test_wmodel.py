@@ -102,3 +102,23 @@ def test_l1_counts_weights_and_no_biases() -> None:
     torch.nn.init.constant_(model.weight, -3.0)
     torch.nn.init.constant_(model.bias, 100.0)
     assert wmodel.l1_norm(model).item() == 12.0
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_step_without_its_record_is_the_same_step(name: str) -> None:
+    models = [torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)]
+    models[1].load_state_dict(models[0].state_dict())
+    makers = [wmodel.optimizer(name, m, 0.1, 0.01) for m in models]
+    for model, step in zip(models, (makers[0].step, wmodel.step_of(makers[1]))):
+        for i in range(3):
+            model(torch.full((4, 3), float(i))).square().sum().backward()
+            step()
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters()))
+
+
+def test_an_optimizer_that_is_not_torchs_is_stepped_as_it_is() -> None:
+    class Own:
+        def step(self) -> str:
+            return "own"
+
+    assert wmodel.step_of(Own())() == "own"
