@@ -352,6 +352,22 @@ def test_a_file_that_vanishes_fails_with_one_line(
     assert rec.status.state == "failed" and rec.status.lost_frames >= 1
 
 
+def test_trouble_is_told_when_it_comes_and_only_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMMIT_S", 0.0)
+    told: list[str] = []
+    rec = recorder(tmp_path / "a.dctop", on_news=lambda: told.append(rec.status.state))
+    stream = Stream()
+    feed(rec, stream.take(3))
+    wait_for(lambda: rec.saved_seq == 3, "saved")
+    assert told == []
+    for file in tmp_path.iterdir():
+        file.unlink()
+    rec.put(next(stream), (), ())
+    wait_for(lambda: told != [], "told")
+    rec.stop()
+    assert told == ["failed"]
+
+
 def test_the_engine_never_waits_and_overflow_is_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
