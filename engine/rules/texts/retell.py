@@ -233,9 +233,9 @@ def _certain(template: str, text: str) -> Fields:
 
 
 def _remedy(r: Remedy, of: RuleText, to: RuleText, known: Fields, facts: Collection[str]) -> Remedy:
-    keys = (
-        [r.key] if r.key in of.remedies else sorted(of.remedies, key=lambda k: -weight(of.remedies[k].text))
-    )
+    keys = sorted(of.remedies, key=lambda k: -weight(of.remedies[k].text))
+    if r.key is not None and r.key in of.remedies:
+        keys = [r.key]
     for key in keys:
         if key in to.remedies and (made := _parts_of(r, of.remedies[key], to.remedies[key], known, facts)):
             return made
