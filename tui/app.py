@@ -196,8 +196,7 @@ def _open_source(
     from dctop.engine.recording.reader import open_recording
     from dctop.engine.recording.replay import ReplaySource
 
-    source = ReplaySource(open_recording(replay))
-    source.lang = words
+    source = ReplaySource(open_recording(replay), lang=words)
     if at:
         from dctop.tui.dialogs.times import HINT, moment_ns
 

@@ -15,7 +15,7 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 from itertools import accumulate, repeat
-from operator import sub, truediv, xor
+from operator import mul, sub, truediv, xor
 from typing import Final
 
 from dctop.engine.recording.schema import Damaged
@@ -147,6 +147,9 @@ class _Writer:
         mask = 0
         values: Sequence[Cell] = col
         if type(None) in types or _Absent in types:
+            if len(types) == 1:  # what this machine has not got: whole columns of a process table
+                self._const(col[0], 0)
+                return
             filled = _fill(col, types)
             if filled is None:
                 self._mixed(col)
@@ -175,7 +178,8 @@ class _Writer:
             self._const(first, mask)
             return
         deltas = list(map(sub, col[1:], col))
-        rising = not deltas or min(deltas) >= 0
+        least = min(deltas, default=0)
+        rising = least >= 0
         lo, hi = (first, col[-1]) if rising else (min(col), max(col))
         if lo <= -_LIMIT or hi >= _LIMIT:
             if mask:
@@ -185,7 +189,7 @@ class _Writer:
         if rising:
             kind, base = RISE, first
             self.lanes += deltas
-        elif hi - lo <= max(max(deltas), -min(deltas)):
+        elif hi - lo <= max(max(deltas), -least):
             kind, base = OFFSET, lo
             self.lanes += map(sub, col, repeat(lo))
         else:
@@ -264,9 +268,9 @@ def _decimals(col: Sequence[float], raw: bytes) -> tuple[int, list[int]] | None:
             # Three probes reject nearly every column that does not qualify.
             if not all(round(v * power) / power == v for v in (col[0], col[-1], col[len(col) // 2])):
                 continue
-            ks = [round(v * power) for v in col]
+            ks = list(map(round, map(mul, col, repeat(power))))
             if array("d", map(truediv, ks, repeat(power))).tobytes() == raw:
-                return (e, ks) if max(map(abs, ks)) < 1 << 61 else None
+                return (e, ks) if max(max(ks), -min(ks)) < 1 << 61 else None
     except (ValueError, OverflowError):  # NaN, inf
         pass
     return None

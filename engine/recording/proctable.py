@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, compress
+from operator import attrgetter, is_not, itemgetter
 from typing import Any
 
 from dctop.engine.recording.codec import Cell, decode_table, encode_table, tag, tag_all, untag_all
@@ -21,6 +24,7 @@ from dctop.probes.base import Process
 Table = tuple[Process, ...]
 FIELDS = Process._fields
 _WIDTH = len(FIELDS)
+_INDEXES = range(_WIDTH)
 _GONE, _SAME, _NEW = 0, 1, 2
 TOP = 40
 KEPT = 60
@@ -30,116 +34,134 @@ MAX_ROWS = 200
 _KEEP_TABLES = 10
 """A process stays recorded for so many tables after it last was among the top: its rate needs the row
 before, and steady rows pack well."""
-_RESCAN_TABLES = 10
+_RESCAN_TABLES = 30
 """All processes are ranked by memory this often; between, only those that changed."""
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
 _rss = attrgetter("rss_bytes")
+_pid = itemgetter(0)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Of the rows that changed in a table."""
+
+    used: list[tuple[int, int]] = field(default_factory=list)
+    """(ticks used since the table before, pid), where any were."""
+    grown: bool = False
+    """One is among the biggest that was not."""
+    on_gpu: bool = False
 
 
 class ProcessPicker:
     """Chooses and masks the recorded part of each process table: the top 40 (half by CPU time since the
-    table before, the rest by resident memory), all of training runs (three generations) and all on a GPU."""
+    table before, the rest by resident memory), all of training runs (three generations) and all on a GPU.
+
+    It runs once a second, when no cache remembers it: whole tables are gone through by the standard
+    library's C loops, and what is remembered of a process is found by its pid alone."""
 
     def __init__(self) -> None:
         self._table: Sequence[Process] = ()
         self._by_pid: dict[int, Process] = {}
-        self._big: dict[int, int] = {}
-        """pid -> start of the biggest, biggest first; `_least`: the memory of the last of them."""
+        self._big: list[int] = []
+        """pids of the biggest, biggest first; `_least`: the memory of the last of them."""
         self._least = 0
-        self._last: dict[tuple[int, int], int] = {}
-        """(pid, start) -> table in which it was last wanted."""
-        self._rows: dict[tuple[int, int], Process] = {}
-        """The same keys -> the row as recorded."""
-        self._order: list[tuple[int, int]] = []
-        """The same keys, sorted; empty: to be sorted."""
-        self._gpu: set[tuple[int, int]] = set()
+        self._last: dict[int, int] = {}
+        """pid -> table in which it was last wanted."""
+        self._rows: dict[int, Process] = {}
+        """The same pids -> the row as recorded, in order of pid unless `_disorder`."""
+        self._disorder = False
+        self._gpu: set[int] = set()
         self._lines: dict[str, str] = {}
         self._tables = 0
 
     def pick(self, table: Sequence[Process], run_pids: frozenset[int] = frozenset()) -> Table:
         """Sorted by pid. Rows that did not change are the same objects as in the table before."""
-        before, now = self._by_pid, self._tables + 1
-        self._tables = now
-        if len(table) == len(self._table):
-            changed = [p for p, q in zip(table, self._table) if p is not q]
-            changed = [p for p in changed if before.get(p.pid) is not p]
-        else:
-            changed = [p for p in table if before.get(p.pid) is not p]
-        used = _used(changed, before)
-        self._table = list(table)
-        # A pid that came, went, or is another process now.
-        moved = len(before) != len(table) or not all(
-            (q := before.get(p.pid)) is not None and q.start_ticks == p.start_ticks for p in changed
-        )
-        if moved:
-            self._by_pid = {p.pid: p for p in table}
-        else:
-            before.update([(p.pid, p) for p in changed])
-        rows, last = self._rows, self._last
-        if moved:
+        old, now = self._table, self._tables + 1
+        self._table, self._tables = list(table), now
+        # After one that came or went all others stand at another place: `_notice` sees that.
+        changed = compress(table, map(is_not, table, old)) if len(table) == len(old) else table
+        seen = self._notice(changed)
+        if len(self._by_pid) != len(table):
             self._forget_gone()
-        for p in changed:
-            key = p[:2]
-            if key in rows:
-                rows[key] = self._mask(p)
-        wanted = self._wanted(changed, used)
-        if run_pids or any(p.gpu_mem_bytes is not None for p in changed):
-            wanted += _mandatory(table, run_pids)
-        for p in wanted:
-            key = p[:2]
-            last[key] = now
-            if key not in rows:
-                rows[key] = self._mask(p)
-                self._order = []
-            if p.gpu_mem_bytes is not None:
-                self._gpu.add(key)
-        for key in self._gpu:
-            last[key] = now
+        rows, last = self._rows, self._last
+        wanted = self._wanted(seen)
+        if run_pids or seen.on_gpu:
+            wanted += self._mandatory(run_pids)
+        wanted += self._gpu
+        last.update(dict.fromkeys(wanted, now))
+        for pid in last.keys() - rows.keys():
+            rows[pid] = self._mask(self._by_pid[pid])
+            self._disorder = True
         self._drop_old(now)
-        if not self._order:
-            self._order = sorted(rows)
-        return tuple([rows[key] for key in self._order])
+        if self._disorder:
+            self._rows, self._disorder = dict(sorted(rows.items())), False
+        return tuple(self._rows.values())
+
+    def _notice(self, changed: Iterable[Process]) -> _Seen:
+        """Take in rows that may have changed, each looked at once."""
+        seen, known, rows = _Seen(), self._by_pid, self._rows
+        least, big = self._least, self._big
+        for p in changed:
+            pid, ticks = p.pid, p.cpu_ticks
+            q = known.get(pid)
+            if q is p:
+                continue
+            known[pid] = p
+            if q is not None and q.start_ticks == p.start_ticks:
+                ticks -= q.cpu_ticks
+                row = rows.get(pid)
+                if row is not None:  # where nothing was masked, nothing is
+                    rows[pid] = p if row.cmdline is p.cmdline else self._mask(p)
+            elif pid in rows:
+                self._drop(pid)
+            if ticks > 0:
+                seen.used.append((ticks, pid))
+            if p.gpu_mem_bytes is not None:
+                seen.on_gpu = True
+            if p.rss_bytes and p.rss_bytes > least and pid not in big:
+                seen.grown = True
+        return seen
 
     def _forget_gone(self) -> None:
-        alive = self._by_pid
-        for key in list(self._rows):
-            p = alive.get(key[0])
-            if p is None or p.start_ticks != key[1]:
-                self._drop(key)
+        alive = self._by_pid = dict(zip(map(_pid, self._table), self._table))
+        for pid in self._rows.keys() - alive.keys():
+            self._drop(pid)
+        self._big = [pid for pid in self._big if pid in alive]
 
     def _drop_old(self, now: int) -> None:
         """What was not wanted for long; and if there are too many, what was wanted last the longest ago."""
         last = self._last
-        for key in [key for key, t in last.items() if now - t > _KEEP_TABLES]:
-            self._drop(key)
+        if last and now - min(last.values()) > _KEEP_TABLES:
+            for pid in [pid for pid, t in last.items() if now - t > _KEEP_TABLES]:
+                self._drop(pid)
         if len(last) > KEPT:
             limit = max(KEPT, min(sum(t == now for t in last.values()), MAX_ROWS))
-            for key in sorted(last, key=last.__getitem__)[: len(last) - limit]:
-                self._drop(key)
+            for pid in sorted(last, key=last.__getitem__)[: len(last) - limit]:
+                self._drop(pid)
 
-    def _drop(self, key: tuple[int, int]) -> None:
-        del self._rows[key]
-        del self._last[key]
-        self._gpu.discard(key)
-        self._order = []
+    def _drop(self, pid: int) -> None:
+        del self._rows[pid]
+        del self._last[pid]
+        self._gpu.discard(pid)
 
-    def _wanted(self, changed: Sequence[Process], used: list[tuple[int, int, Process]]) -> list[Process]:
-        """The busiest of `used`, then the biggest."""
-        alive, least = self._by_pid, self._least
-        if self._tables % _RESCAN_TABLES == 1 or any(
-            p.rss_bytes and p.rss_bytes > least and self._big.get(p.pid) != p.start_ticks for p in changed
-        ):
+    def _wanted(self, seen: _Seen) -> list[int]:
+        """The busiest, then the biggest."""
+        if seen.grown or self._tables % _RESCAN_TABLES == 1:
             ranked = heapq.nlargest(TOP, [p for p in self._table if p.rss_bytes], key=_rss)
-            self._big = {p.pid: p.start_ticks for p in ranked}
+            self._big = list(map(_pid, ranked))
             self._least = (ranked[-1].rss_bytes or 0) if len(ranked) == TOP else 0
-        chosen = {p.pid: p for _, _, p in heapq.nlargest(TOP // 2, used)}
-        for pid, start in self._big.items():
-            if len(chosen) >= TOP:
-                break
-            big = alive.get(pid)
-            if big is not None and big.start_ticks == start:
-                chosen[pid] = big
-        return list(chosen.values())
+        used, half = seen.used, TOP // 2
+        busiest = used if len(used) <= half else heapq.nlargest(half, used)
+        return list(dict.fromkeys(chain([pid for _, pid in busiest], self._big)))[:TOP]
+
+    def _mandatory(self, run_pids: frozenset[int]) -> list[int]:
+        """Processes on a GPU; those of runs, their children (torchrun's ranks) and theirs (data workers)."""
+        table, family = self._table, set(run_pids)
+        self._gpu |= {p.pid for p in table if p.gpu_mem_bytes is not None}
+        for _ in range(2 if family else 0):
+            family.update([p.pid for p in table if p.ppid in family])
+        return [p.pid for p in table if p.pid in family] if family else []
 
     def _mask(self, p: Process) -> Process:
         line = p.cmdline
@@ -151,28 +173,6 @@ class ProcessPicker:
                 self._lines.clear()
             clean = self._lines[line] = mask_cmdline(line)
         return p if clean == line else p._replace(cmdline=clean)
-
-
-def _used(changed: Sequence[Process], before: Mapping[int, Process]) -> list[tuple[int, int, Process]]:
-    """(ticks used since the table before, pid, process), where any were."""
-    used: list[tuple[int, int, Process]] = []
-    for p in changed:
-        q = before.get(p.pid)
-        old = q.cpu_ticks if q is not None and q.start_ticks == p.start_ticks else 0
-        if p.cpu_ticks > old:
-            used.append((p.cpu_ticks - old, p.pid, p))
-    return used
-
-
-def _mandatory(table: Sequence[Process], run_pids: frozenset[int]) -> list[Process]:
-    """Processes on a GPU; those of runs, their children (torchrun's ranks) and theirs (data workers)."""
-    family = set(run_pids)
-    out = [p for p in table if p.gpu_mem_bytes is not None]
-    if family:
-        for _ in range(2):
-            family.update([p.pid for p in table if p.ppid in family])
-        out += [p for p in table if p.pid in family]
-    return out
 
 
 # -- a chunk's tables -------------------------------------------------------------------------------
@@ -284,31 +284,44 @@ def _rows(columns: Sequence[Sequence[Cell]], names: Sequence[str]) -> list[Proce
 # -- one table against the one before (tail rows) ----------------------------------------------------
 
 
-def diff_table(new: Table, old: Table) -> list[list[object]]:
+def diff_table(new: Table, old: Table) -> str:
     """JSON: [gone keys, changed rows as [pid, start, index, value, index, value ...], rows new in full]."""
-    pairs = [(p, q) for p, q in zip(new, old) if p is not q]
-    if len(new) == len(old) and all(p[0] == q[0] and p[1] == q[1] for p, q in pairs):
-        return [[], _changes(pairs), []]
+    if len(new) == len(old):
+        pairs = list(compress(zip(new, old), map(is_not, new, old)))
+        if all(p[0] == q[0] and p[1] == q[1] for p, q in pairs):
+            return f"[[],{_changes(pairs)},[]]"
     before = {q[:2]: q for q in old}
-    pairs = [(p, q) for p in new if (q := before.pop(p[:2], None)) is not None]
-    known = {q[:2] for _, q in pairs}
-    return [[list(key) for key in before], _changes(pairs), [tag_all(p) for p in new if p[:2] not in known]]
+    pairs = [(p, q) for p in new if (q := before.pop(p[:2], None)) is not None and p is not q]
+    known = {q[:2] for q in old}
+    added = [tag_all(p) for p in new if p[:2] not in known]
+    return f"[{_json(list(before))},{_changes(pairs)},{_json(added)}]"
 
 
-def _changes(pairs: Sequence[tuple[Process, Process]]) -> list[object]:
-    changed: list[object] = []
+def _changes(pairs: Sequence[tuple[Process, Process]]) -> str:
+    """Written here and not by the JSON encoder: a second after it was last used, that costs as much as
+    finding the changes."""
+    rows: list[str] = []
     for p, q in pairs:
-        if p is q:
-            continue
-        cells: list[object] = [p[0], p[1]]
-        for i, v in enumerate(p):
-            w = q[i]
-            if v is not w and (v != w or v.__class__ is not w.__class__ or v == 0):
-                cells.append(i)
-                cells.append(tag(v) if v.__class__ is float else v)
-        if len(cells) > 2:
-            changed.append(cells)
-    return changed
+        row = ""
+        for i in compress(_INDEXES, map(is_not, p, q)):
+            v, w = p[i], q[i]
+            if v.__class__ is int and w.__class__ is int:
+                if v != w:
+                    row = f"{row},{i},{v}"
+            elif v.__class__ is float or v.__class__ is not w.__class__ or v != w:
+                row = f"{row},{i},{_cell_text(v)}"
+        if row:
+            rows.append(f"[{p[0]},{p[1]}{row}]")
+    return f"[{','.join(rows)}]"
+
+
+@lru_cache(256)
+def _text(value: str) -> str:
+    return _json(value)
+
+
+def _cell_text(value: Cell) -> str:
+    return _text(value) if isinstance(value, str) else _json(tag(value))
 
 
 def apply_diff(diff: Any, old: Mapping[tuple[int, int], Process]) -> dict[tuple[int, int], Process]:

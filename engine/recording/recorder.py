@@ -83,8 +83,8 @@ class Recorder:
 
     `durability`: full (a commit survives a power cut) or relaxed (the last 30 s may not); `max_bytes`,
     `max_age_s`: caps, oldest frames go first; `min_free_bytes`: below this (or 2 %) free, process tables and
-    then old frames are given up. `on_saved(seq)` is called in the recorder's thread after each commit.
-    No method raises.
+    then old frames are given up. `on_saved(seq)` is called in the recorder's thread after each commit,
+    `on_news()` there when `state` or `error` of its status became another. No method raises.
     """
 
     def __init__(
@@ -98,10 +98,12 @@ class Recorder:
         max_age_s: float | None = 7 * 86400.0,
         min_free_bytes: int | None = None,
         on_saved: Callable[[int], None] | None = None,
+        on_news: Callable[[], None] | None = None,
     ) -> None:
         self.path = Path(path)
         self.interval_s = interval_s
         self.on_saved = on_saved
+        self.on_news = on_news
         self.caps = Caps(max_bytes, max_age_s) if min_free_bytes is None else Caps(
             max_bytes, max_age_s, min_free_bytes
         )  # fmt: skip
@@ -125,6 +127,7 @@ class Recorder:
         self._state: State = "recording"
         self._error: str | None = None
         self._notice: str | None = None
+        self._told: tuple[State, str | None] = ("recording", None)
         self._size = 0
         self._lost = 0
         self._since_wall_ns = time.time_ns()
@@ -267,6 +270,15 @@ class Recorder:
             log.exception("recorder failed")
             self._fail(f"internal error: {type(e).__name__}: {e}; report it with the log")
             worker.store.release()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Call `on_news` where there is any."""
+        news = self._state, self._error or self._notice
+        if news != self._told:
+            self._told = news
+            if self.on_news is not None:
+                self.on_news()
 
     def _open(self) -> Store:
         folder = str(self.path.parent)
@@ -356,6 +368,7 @@ class _Worker:
                 return
             self._copy()
             self._guard()
+            owner._tell()
 
     def _take(self, raw: _Raw) -> Item:
         """Flatten once: whether a sample is new is told by its identity, and only the first look can."""

@@ -9,7 +9,7 @@ import gc
 from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from dctop.engine.recording.reader import GAP_INTERVALS, RecEvent, Recording, op
 from dctop.engine.recording.schema import Damaged, RecordingError
 from dctop.engine.recording.wide import joined, thinned
 from dctop.engine.rules.alert import Alert
+from dctop.engine.rules.texts.retell import Teller
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import KernelEvent, Value, series
 
@@ -90,6 +91,19 @@ def _number(value: Value) -> float:
     return NAN if value is None or isinstance(value, str) else value
 
 
+def retold_events(events: Sequence[RecEvent], alerts: Iterable[Alert], teller: Teller) -> list[RecEvent]:
+    """Those of alerts have the title of theirs."""
+    told = {(a.rule, a.entity, a.opened_wall_ns): a for a in alerts}
+    out = []
+    for e in events:
+        alert = told.get((e.rule or "", e.entity or "", e.t0)) if e.kind == "alert" else None
+        if alert is not None and alert.title == e.title:
+            out.append(replace(e, title=teller.alert(alert).title))
+        else:
+            out.append(e)
+    return out
+
+
 def _kernel_event(e: RecEvent) -> KernelEvent:
     try:
         body = load(e.body)
@@ -103,17 +117,22 @@ class ReplaySource:
     """A `Source` with a cursor. Owned by one thread. The recording stays open until `close`.
 
     `recording`: an open one, or a path (then RecordingError as `open_recording`). `history`: longest window
-    in ticks that is ever loaded.
+    in ticks that is ever loaded. `lang`: of the alerts, as far as they can be retold; None: as recorded.
     """
 
     mode: Literal["live", "replay"] = "replay"
-    lang = "en"
-    """Of what is said about a moment; alerts speak the language they were recorded in."""
 
-    def __init__(self, recording: Recording | Path | str, history: int = 3600) -> None:
+    def __init__(
+        self, recording: Recording | Path | str, history: int = 3600, lang: str | None = None
+    ) -> None:
         if not isinstance(recording, Recording):
             recording = open_recording(recording)
         self.recording = recording
+        self.lang = lang or "en"
+        """Of what is said about a moment."""
+        self._teller = None if lang is None else Teller(lang)
+        self._events: tuple[list[RecEvent], list[RecEvent]] = ([], [])
+        """As recorded, and as told."""
         self.interval_s = recording.interval_s
         self._limit = max(history, MIN_WINDOW)
         self._asked = 0
@@ -174,7 +193,8 @@ class ReplaySource:
         if seq is None:
             return ()
         if self._alerts[0] != seq:
-            self._alerts = (seq, self.recording.alerts_at_seq(seq))
+            found = self.recording.alerts_at_seq(seq)
+            self._alerts = (seq, found if self._teller is None else list(map(self._teller.alert, found)))
         return self._alerts[1]
 
     def runs(self) -> Sequence[RunState]:
@@ -340,7 +360,12 @@ class ReplaySource:
     # -- events -------------------------------------------------------------------------------------
 
     def events(self) -> list[RecEvent]:
-        return self.recording.events()
+        found = self.recording.events()
+        if self._teller is None:
+            return found
+        if found != self._events[0]:
+            self._events = found, retold_events(found, self.recording.every_alert(), self._teller)
+        return self._events[1][:]
 
     def gaps(self) -> list[tuple[int, int]]:
         """(from, to) of what was not recorded or cannot be read; `recording.gaps` says why."""

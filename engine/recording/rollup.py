@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from math import isfinite
 from operator import itemgetter
 
 from dctop.engine.recording.schema import Damaged
@@ -36,46 +38,44 @@ class _Segment:
         return zip(self.names, zip(*self.rows))
 
 
-class RollBuilder:
-    """Collects the ticks of one chunk."""
-
-    def __init__(self) -> None:
-        self._segments: list[_Segment] = []
-
-    def add(self, values: Mapping[str, Value]) -> None:
-        segments = self._segments
+def rollups(ticks: Sequence[Mapping[str, Value]]) -> tuple[list[str], bytes]:
+    """(series, payload) of the ticks of a chunk: float32 minima, maxima, means as four byte planes."""
+    segments: list[_Segment] = []
+    for values in ticks:
         if not segments or segments[-1].keys != list(values):
             segments.append(_Segment(values))
         segments[-1].add(values)
-
-    def finish(self, more: Sequence[Mapping[str, Value]] = ()) -> tuple[list[str], bytes]:
-        """(series, payload) of what was added and `more`; changes nothing. Payload: float32 minima, maxima,
-        means as four byte planes."""
-        rest = RollBuilder()
-        for values in more:
-            rest.add(values)
-        found: dict[str, tuple[float, float, float, int]] = {}
-        for segment in (*self._segments, *rest._segments):
-            for name, column in segment.columns():
-                stat = _stat(column)
-                if stat is not None:
-                    old = found.get(name)
-                    found[name] = stat if old is None else _join(old, stat)
-        names = list(found)
-        flat = array("f")
-        for part in range(3):
-            flat.extend([_float32(found[n][part]) for n in names])
-        if sys.byteorder == "big":
-            flat.byteswap()
-        raw = flat.tobytes()
-        return names, b"".join(raw[k::4] for k in range(4))
+    found: dict[str, tuple[float, float, float, int]] = {}
+    for segment in segments:
+        for name, column in segment.columns():
+            stat = _stat(column)
+            if stat is not None:
+                old = found.get(name)
+                found[name] = stat if old is None else _join(old, stat)
+    flat = _float32(list(chain(*(map(itemgetter(part), found.values()) for part in range(3)))))
+    if sys.byteorder == "big":
+        flat.byteswap()
+    raw = flat.tobytes()
+    return list(found), b"".join(raw[k::4] for k in range(4))
 
 
-def _float32(x: float) -> float:
-    return x if -3.4e38 < x < 3.4e38 else NAN
+def _float32(numbers: Sequence[float]) -> array[float]:
+    """What is too large for a float32 is missing there."""
+    flat = array("f", numbers)
+    if all(map(isfinite, flat)):
+        return flat
+    return array("f", [x if -3.4e38 < x < 3.4e38 else NAN for x in numbers])
 
 
 def _stat(column: Sequence[Value]) -> tuple[float, float, float, int] | None:
+    """Least, greatest, mean, how many; None: no number that a float64 holds."""
+    try:
+        return _numbers(column)
+    except OverflowError:
+        return None
+
+
+def _numbers(column: Sequence[Value]) -> tuple[float, float, float, int] | None:
     try:
         total: float = sum(column)  # type: ignore[arg-type]
         whole = total == total
@@ -87,7 +87,7 @@ def _stat(column: Sequence[Value]) -> tuple[float, float, float, int] | None:
         if not numbers:
             return None
         total = sum(numbers)
-    return min(numbers), max(numbers), total / len(numbers), len(numbers)
+    return float(min(numbers)), float(max(numbers)), total / len(numbers), len(numbers)
 
 
 def _join(

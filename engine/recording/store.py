@@ -27,7 +27,7 @@ from dctop.engine.recording.masking import mask_text, mask_tree
 from dctop.engine.recording.plain import alert_text, dump
 from dctop.engine.recording.proctable import Table, encode_tables
 from dctop.engine.recording.retention import shrink
-from dctop.engine.recording.rollup import RollBuilder
+from dctop.engine.recording.rollup import rollups
 from dctop.engine.recording.runtake import Changes, StepBatch
 from dctop.engine.recording.schema import CHUNK_FRAMES, STEP_CHUNK, RecordingError, SqlValue, row_crc, seal
 from dctop.engine.recording.steps import encode_steps, join, thin, wall_range
@@ -71,9 +71,8 @@ class _State:
     """All that a failed transaction must take back."""
 
     frames: list[FlatFrame] = field(default_factory=list)
-    roll: RollBuilder = field(default_factory=RollBuilder)
-    """Of the open chunk, committed frames only; `values` are those of the running transaction."""
     values: list[Mapping[str, Value]] = field(default_factory=list)
+    """Of the open chunk, for its rollups."""
     readings: dict[str, Cells] = field(default_factory=dict)
     """Latest written reading a stream."""
     first: dict[str, Cells] = field(default_factory=dict)
@@ -94,7 +93,7 @@ class _State:
 
     def copy(self) -> _State:
         return _State(
-            self.frames[:], self.roll, self.values[:], self.readings, self.first, self.first_table,
+            self.frames[:], self.values[:], self.readings, self.first, self.first_table,
             self.table,
             self.series, self.metrics, self.sets,
             {run: batches[:] for run, batches in self.steps.items()},
@@ -163,11 +162,7 @@ class Store:
                 db.execute("ROLLBACK")
             raise
         self._added.clear()
-        st = self._state
-        for values in st.values:
-            st.roll.add(values)
-        st.values = []
-        self.saved_seq = max(self.saved_seq, st.last_seq)
+        self.saved_seq = max(self.saved_seq, self._state.last_seq)
 
     def _undo(self, saved: _State) -> None:
         """As it was before the transaction."""
@@ -233,7 +228,7 @@ class Store:
         streams, tables = _streams(frames, st.first, st.first_table)
         key = tuple((name, tuple(columns)) for name, columns in streams.items())
         set_id = self._set_id(key)
-        names, roll_payload = st.roll.finish(st.values)
+        names, roll_payload = rollups(st.values)
         roll_set = self._set_id(((DERIVED, tuple(names)),)) if names else None
         a, z = frames[0], frames[-1]
         keys = (a.seq, z.seq, a.wall_ns, z.wall_ns, a.mono_ns, z.mono_ns, len(frames), set_id, roll_set)
@@ -242,7 +237,7 @@ class Store:
         rolled = seal(roll_payload, keys) if names else None  # type: ignore[arg-type]
         self.db.execute("INSERT INTO chunk VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", (*keys, num, proc, rolled))
         self.db.execute("DELETE FROM tail WHERE seq<=?", (z.seq,))
-        st.frames, st.values, st.roll = [], [], RollBuilder()
+        st.frames, st.values = [], []
         st.payload += len(num) + len(proc or b"") + len(rolled or b"")
         st.chunks += 1
         st.covered_ns += z.mono_ns - a.mono_ns + int(self._interval_s * 1e9)

@@ -53,6 +53,8 @@ class _Shape:
         self.bigs = _getter(self.at["b"])
         self.nones = _getter(self.at["n"])
         self.no_values = (None,) * len(self.at["n"])
+        self.head = _HEAD.pack(0, len(self.at["i"]), len(self.at["f"]))
+        """Of a row that is no complete one."""
 
     def bits(self, cells: Sequence[Cell]) -> bytes:
         """Ints and floats as 64 bits each. TypeError or OverflowError where they are not what they were."""
@@ -101,30 +103,31 @@ class TailCoder:
     def _delta(
         self, shape: _Shape, bits: bytes, texts: tuple[str, ...], bigs: tuple[int, ...], table: Table | None
     ) -> bytes:
-        extra: dict[str, object] = {}
+        extra: list[str] = []
         if texts != self._texts:
-            extra["s"] = [[i, t] for i, (t, u) in enumerate(zip(texts, self._texts)) if t != u]
+            changed = [[i, t] for i, (t, u) in enumerate(zip(texts, self._texts)) if t != u]
+            extra.append(f'"s":{_json(changed)}')
         if bigs:
-            extra["b"] = bigs
+            extra.append(f'"b":{_json(bigs)}')
         if table is not self._table:
-            extra["p"] = None if table is None else diff_table(table, self._table or ())
+            extra.append(f'"p":{_procs(table, self._table)}')
             self._table = table
         planes = split_planes(_xor(bits, self._bits))
         self._bits, self._texts = bits, texts
-        text = _json(extra).encode() if extra else b""
-        return _HEAD.pack(0, len(shape.at["i"]), len(shape.at["f"])) + planes + text
+        text = f"{{{','.join(extra)}}}".encode() if extra else b""
+        return shape.head + planes + text
 
     def _complete(self, cells: Sequence[Cell], table: Table | None) -> bytes:
         shape = self._shape = _Shape("".join(_code(v) for v in cells))
         self._bits, self._texts, self._table = shape.bits(cells), shape.strings(cells), table
-        extra = {
-            "t": shape.codes,
-            "s": self._texts,
-            "b": list(map(int, shape.bigs(cells))),
-            "p": None if table is None else diff_table(table, ()),
-        }
+        extra = {"t": shape.codes, "s": self._texts, "b": list(map(int, shape.bigs(cells)))}
+        text = f'{_json(extra)[:-1]},"p":{_procs(table, None)}}}'
         head = _HEAD.pack(1, len(shape.at["i"]), len(shape.at["f"]))
-        return head + split_planes(self._bits) + _json(extra).encode()
+        return head + split_planes(self._bits) + text.encode()
+
+
+def _procs(table: Table | None, before: Table | None) -> str:
+    return "null" if table is None else diff_table(table, before or ())
 
 
 def _xor(a: bytes, b: bytes) -> bytes:

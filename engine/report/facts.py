@@ -19,6 +19,7 @@ from dctop.engine.recording.schema import RecordingError
 from dctop.engine.report.factors import LEAST, Column, Factor, rank
 from dctop.engine.report.say import Say
 from dctop.engine.rules.alert import RANK, Alert
+from dctop.engine.rules.texts.retell import retold
 from dctop.engine.training.runstate import RunEvent, RunState
 from dctop.probes.base import Process, series
 
@@ -105,12 +106,13 @@ class Facts:
 def gather(
     recording: Recording, t0_ns: int | None = None, t1_ns: int | None = None, lang: str = "en"
 ) -> Facts:
-    """`lang`: of what the report says of its own. Raises RecordingError where no frame can be read."""
+    """`lang`: of what the report says, alerts as far as they can be retold in it. Raises RecordingError where
+    no frame can be read."""
     span = recording.wall_range
     if span is None:
         raise RecordingError(f"{recording.path}: no frame in it: there is nothing to report")
     first, last = max(span[0], t0_ns or span[0]), min(span[1], t1_ns or span[1])
-    every = [a for a in recording.every_alert() if a.state != "pending"]
+    every = [retold(a, lang) for a in recording.every_alert() if a.state != "pending"]
     history = [a for a in every if _is_history(a, span[0])]
     alerts = [
         a

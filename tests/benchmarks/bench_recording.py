@@ -18,6 +18,7 @@ import argparse
 import os
 import random
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from pathlib import Path
 
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.model import Frame, ProbeStatus
+from dctop.engine.recording import schema
 from dctop.engine.recording.flatten import Flattener
 from dctop.engine.recording.proctable import ProcessPicker
 from dctop.engine.recording.reader import open_recording
@@ -252,6 +254,30 @@ def record(path: Path, n: int, pace: bool = False, pause_s: float = 0.0) -> tupl
     return cpu / n / 1e6, (cpu + derived) / n / 1e6, path.stat().st_size
 
 
+def bare(path: Path, n: int) -> float:
+    """CPU ms of a program that does nothing but wake once a second and commit a row as large as ours."""
+    db = sqlite3.connect(path, isolation_level=None)
+    schema.create(db, "full", True)
+    row = random.Random(1).randbytes(2700)
+    cpu = 0
+    for i in range(n + 10):
+        time.sleep(1.0)
+        t = time.thread_time_ns()
+        db.execute("INSERT INTO tail VALUES(?,?,?,?,?,?)", (i, i + (1 << 60), i + (1 << 50), 1, i - 1, row))
+        if i >= 10:
+            cpu += time.thread_time_ns() - t
+    db.close()
+    return cpu / n / 1e6
+
+
+def at_once(folder: Path, n: int) -> tuple[float, float]:
+    """`record` woken once a second and `bare`, each in a process of its own, in the same minute."""
+    words = [sys.executable, __file__, "--bare", str(n), "--keep", str(folder / "bare.db")]
+    floor = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    slow = record(folder / "paced.dctop", n + 10, pace=True, pause_s=1.0)[0]
+    return slow, float(floor.communicate()[0])
+
+
 def beside_atop(folder: Path, seconds: int) -> list[tuple[str, str, str]]:
     """This node recorded by atop and by `dctop record` at the same time: MB an hour, CPU of the whole
     process."""
@@ -337,7 +363,11 @@ def main() -> int:
     parser.add_argument("--paced", type=int, default=60, help="frames of the run at one a second (0: none)")
     parser.add_argument("--atop", type=int, default=60, help="seconds beside atop (0: none)")
     parser.add_argument("--keep", type=Path, help="keep that file here")
+    parser.add_argument("--bare", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.bare:
+        print(bare(args.keep, args.bare))
+        return 0
     node = Node()
     first = node.frame()
     count = sum(len(s.values) for s in first.samples.values())
@@ -349,8 +379,9 @@ def main() -> int:
         rows.append(("file, MB an hour", f"{size * 2 / 1e6:.2f}", "3"))
         rows.append(("CPU a frame, a commit with fsync each, ms", f"{cpu:.3f}", "0.5"))
         if args.paced:
-            slow = record(Path(folder) / "paced.dctop", args.paced + 10, pace=True, pause_s=1.0)[0]
-            rows.append(("... woken once a second, ms", f"{slow:.3f}", "-"))
+            slow, floor = at_once(Path(folder), args.paced)
+            rows.append(("... woken once a second, ms", f"{slow:.3f}", "0.5"))
+            rows.append(("... of a bare program that commits as many bytes, ms", f"{floor:.3f}", "-"))
         rows.append(("... where the recorder derives by itself, ms", f"{with_derive:.3f}", "-"))
         path = args.day or args.keep or Path(folder) / "day.dctop"
         if args.day is None:

@@ -146,6 +146,7 @@ def check_file(path: Path, config: Config, lang: str) -> Verdict:
     from dctop.engine.recording.replay import ReplaySource
     from dctop.engine.recording.schema import RecordingError
     from dctop.engine.rules.engine import RuleEngine
+    from dctop.engine.rules.texts.retell import retold
 
     try:
         source = ReplaySource(open_recording(path))
@@ -173,7 +174,9 @@ def check_file(path: Path, config: Config, lang: str) -> Verdict:
         never = tuple((rule, what) for rule, (n, what) in lacking.items() if n == frames)
         if not frames:
             raise CommandError(f"{path}: no frame in it: nothing to judge", 1)
-        return Verdict(str(path), source.t0_ns, source.t1_ns, _within(found, source.t0_ns), never)
+        # What was found before the recording began may never have been found anew: told as it was then.
+        told = [retold(a, lang) for a in _within(found, source.t0_ns)]
+        return Verdict(str(path), source.t0_ns, source.t1_ns, told, never)
     finally:
         source.close()
 

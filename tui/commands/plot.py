@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctop.tui.commands import TABLE, CommandError
-from dctop.tui.ranges import Range, add_range, moment, open_file, range_of
+from dctop.tui.ranges import Range, add_range, add_redact, moment, open_file, range_of, redacted
 
 if TYPE_CHECKING:
     from dctop.engine.recording.reader import Recording
@@ -45,6 +45,7 @@ def configure(parser: ArgumentParser) -> None:
         help="cpu.util_pct, 'disk.*_bytes_per_s', 'gpu.util_pct{gpu=GPU-1*}', train.loss, train.step_s ...",
     )  # fmt: skip
     add_range(parser, plain=True)
+    add_redact(parser)
     parser.add_argument("--at", metavar="TIME", help="around that moment (--span before and after it)")
     parser.add_argument("--span", type=span, default=AROUND_S, metavar="T", help="90s, 5m, 1h (5m)")
     parser.add_argument("--size", type=geometry, metavar="WxH", help="columns and rows (the terminal's)")
@@ -61,11 +62,16 @@ def run(args: Namespace) -> int:
             raise CommandError(f"{args.file}: no frame in it: nothing to plot", 1)
         t0, t1 = max(whole[0], part.t0 or whole[0]), min(whole[1], part.t1 or whole[1])
         keys = _chosen(recording, args.metric)
+        gaps = [(g.t0, g.t1) for g in recording.gaps]
         try:
-            curves = _curves(recording, keys, t0, max(t1, t0 + 1))
+            if args.redact:  # what a mount or a container is called stands in the label of its series
+                with redacted(recording) as (copy, redactor):
+                    keys = list(map(redactor.series, keys))
+                    curves = _curves(copy, keys, t0, max(t1, t0 + 1))
+            else:
+                curves = _curves(recording, keys, t0, max(t1, t0 + 1))
         except RecordingError as e:
             raise CommandError(str(e), 1) from None
-        gaps = [(g.t0, g.t1) for g in recording.gaps]
     if not any(p.mean is not None for points in curves.values() for p in points):
         raise CommandError(f"{', '.join(keys)}: nothing was read of it in that range", 1)
     if args.plain or not sys.stdout.isatty():

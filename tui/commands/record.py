@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import signal
 import sys
-import threading
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -79,11 +80,13 @@ def configure(parser: ArgumentParser) -> None:
 
 
 class _Stop:
-    """Set by a signal, or from the engine's thread when recording has failed."""
+    """Asked for by a signal or a key. The main thread sleeps on it, and is woken by whoever has something to
+    say to it; between, it costs nothing."""
 
     def __init__(self) -> None:
-        self.event = threading.Event()
+        self.asked = False
         self.reason = "stopped"
+        self._bell: SimpleQueue[None] = SimpleQueue()  # may be rung in a signal handler, unlike an Event
 
     def install(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -92,8 +95,19 @@ class _Stop:
                 signal.signal(number, self._caught)
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
-        self.reason = signal.Signals(number).name
-        self.event.set()
+        self.ask(signal.Signals(number).name)
+
+    def ask(self, reason: str = "stopped") -> None:
+        self.asked, self.reason = True, reason
+        self.wake()
+
+    def wake(self) -> None:
+        self._bell.put(None)
+
+    def sleep(self, seconds: float | None) -> None:
+        """Until woken, at most `seconds` (None: as long as it takes)."""
+        with contextlib.suppress(Empty):
+            self._bell.get(timeout=seconds)
 
 
 def run(args: Namespace) -> int:
@@ -117,9 +131,9 @@ def run(args: Namespace) -> int:
     engine.start()
     try:
         # One tick first: then the host's name and boot are known, and go into the file.
-        while not engine.wait_ticks(1, 0.25) and not stop.event.is_set():
+        while not engine.wait_ticks(1, 0.25) and not stop.asked:
             pass
-        path = _begin(engine, args)
+        path = _begin(engine, args, stop)
         recorder = engine.recorder
         assert recorder is not None
         console = _Console(recorder, args, stop)
@@ -130,9 +144,10 @@ def run(args: Namespace) -> int:
         engine.stop(stop.reason)
 
 
-def _begin(engine: LiveEngine, args: Namespace) -> Path:
+def _begin(engine: LiveEngine, args: Namespace, stop: _Stop) -> Path:
     try:
         asked = {
+            "on_news": stop.wake,
             "durability": args.durability,
             "max_bytes": args.max_size,
             "max_age_s": args.ring or args.max_age,
@@ -158,7 +173,7 @@ def _flight(engine: LiveEngine, console: _Console) -> FlightRecorder:
     flight = FlightRecorder(console.recorder, console.say)
     engine.on_tick.append(lambda e: flight.watch(e.now.known_alerts))
     # Not in the handler itself: it may interrupt whoever holds the lock that saving takes.
-    signal.signal(signal.SIGUSR1, lambda *_: console.wanted.append("SIGUSR1"))
+    signal.signal(signal.SIGUSR1, lambda *_: console.want("SIGUSR1"))
     return flight
 
 
@@ -191,7 +206,7 @@ class _Console:
         if self.tty and sys.stdin.isatty():
             how = "; keys: " + ("s saves the ring, " if self.flight else "") + "m marks, q stops"
         self.say(f"recording to {path}{how}")
-        with Keys({"s": lambda: self.wanted.append("key"), "m": self._mark, "q": self.stop.event.set}):
+        with Keys({"s": lambda: self.want("key"), "m": self._mark, "q": self.stop.ask}):
             self._loop(began)
         if self.flight is not None:
             self.flight.finish()
@@ -208,10 +223,15 @@ class _Console:
         self.recorder.mark("")
         self.say("marked")
 
+    def want(self, why: str) -> None:
+        """A copy of the ring, saved by the main thread."""
+        self.wanted.append(why)
+        self.stop.wake()
+
     def _loop(self, began: float) -> None:
         told = began
         duration = self.args.duration
-        while not self.stop.event.wait(min(0.5, _pause(duration, began, self.args.interval))):
+        while not self.stop.asked:
             now = time.monotonic()
             status = self.recorder.status
             if status.state in ("failed", "stopped"):
@@ -231,12 +251,16 @@ class _Console:
             elif now - told >= PLAIN_S:
                 told = now
                 self.say(_line(status, now - began))
+            self.stop.sleep(self._pause(now, told, None if duration is None else began + duration))
 
-
-def _pause(duration: float | None, began: float, interval_s: float) -> float:
-    if duration is None:
-        return max(1.0, interval_s)
-    return min(max(0.0, began + duration - time.monotonic()), max(1.0, interval_s))
+    def _pause(self, now: float, told: float, end: float | None) -> float | None:
+        """Seconds until there is something to tell or it is over."""
+        due = [] if end is None else [end]
+        if self.tty:
+            due.append(now + max(1.0, self.args.interval))
+        elif not self.args.quiet:
+            due.append(told + PLAIN_S)
+        return max(0.0, min(due) - now) if due else None
 
 
 def _line(status: RecorderStatus, elapsed_s: float) -> str:

@@ -111,3 +111,10 @@ def test_a_damaged_count_does_not_take_all_memory() -> None:
     size = whole.index((60).to_bytes(4, "little"))
     with pytest.raises(Damaged, match="cut short"):
         decode_table(whole[:size] + (0xF0000000).to_bytes(4, "little") + whole[size + 4 :])
+
+
+@pytest.mark.parametrize("nothing", [None, ABSENT])
+def test_a_column_without_any_value_takes_no_room_a_row(nothing: Cell) -> None:
+    few, many = (encode_table([[nothing] * n]) for n in (2, 2000))
+    assert len(many) == len(few)
+    assert decode_table(many) == [[nothing] * 2000]

@@ -11,8 +11,8 @@ from dctop.engine.recording.gputable import RecordedGpus, gpus_text
 from dctop.engine.recording.reader import open_recording
 from dctop.engine.recording.recorder import Recorder
 from dctop.probes.base import GpuProcess, Sample
-from tests.engine.recording.test_recorder import feed
 from tests.fakes.frames import Stream
+from tests.fakes.recorders import feed
 
 PERCENT = st.none() | st.integers(0, 100)
 ROWS = st.lists(

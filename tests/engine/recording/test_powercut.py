@@ -14,9 +14,9 @@ import pytest
 
 from dctop.engine.recording.reader import open_recording
 from dctop.engine.recording.schema import RecordingError
-from tests.engine.recording.test_recorder import check_frames
 from tests.fakes.frames import Stream
 from tests.fakes.powercut import Op, build, read_log, state_after
+from tests.fakes.recorders import check_frames
 
 N = 150
 CHILD = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 
 import pytest
@@ -54,7 +55,7 @@ def test_tables_come_back(tables: list[Table]) -> None:
 @given(TABLE, TABLE)
 def test_a_table_follows_from_the_one_before_and_the_difference(old: Table, new: Table) -> None:
     before = {p[:2]: p for p in old}
-    after = apply_diff(diff_table(new, old), before)
+    after = apply_diff(json.loads(diff_table(new, old)), before)
     assert exact(tuple(sorted(after.values(), key=_key))) == exact(new)
 
 
@@ -122,6 +123,14 @@ def test_a_reused_pid_is_another_process() -> None:
     picker.pick([process(1, name="old")])
     (row,) = picker.pick([process(1, start_ticks=99, name="new", cpu_ticks=0)])
     assert (row.name, row.start_ticks) == ("new", 99)
+
+
+def test_one_goes_while_another_comes() -> None:
+    picker = ProcessPicker()
+    picker.pick([process(1), process(2), process(3)])
+    for _ in range(3):
+        assert [p.pid for p in picker.pick([process(1), process(3), process(4)])] == [1, 3, 4]
+    assert [p.pid for p in picker.pick([process(2), process(3), process(4)])] == [2, 3, 4]
 
 
 def test_what_is_gone_is_not_recorded_any_more() -> None:

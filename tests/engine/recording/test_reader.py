@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import sqlite3
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -508,25 +507,3 @@ def test_a_damaged_process_table_costs_only_the_processes(writer: Writer) -> Non
         assert [f.samples["cpu"].values for f in frames] == [f.samples["cpu"].values for f in writer.frames]
         assert all(f.samples["process"].processes is None for f in frames)
         assert "processes of frames" in " ".join(recording.info.problems)
-
-
-# -- old files -----------------------------------------------------------------------------------------
-
-
-def test_the_file_of_every_released_format_is_read(tmp_path: Path) -> None:
-    """One golden file a format; it is never made anew, only added to."""
-    golden = sorted((Path(__file__).parent / "golden").glob("*.gz"))
-    assert golden
-    import gzip
-
-    for file in golden:
-        path = tmp_path / file.stem
-        path.write_bytes(gzip.decompress(file.read_bytes()))
-        with open_recording(path) as recording:
-            recording.check()
-            assert recording.info.problems == () and seqs(recording) == list(range(1, 131))
-            frame = recording.frame(130)
-            assert frame is not None and struct.pack("<d", float(str(frame.value("cpu.load5")))).hex()
-            assert frame.value("cpu.context_switches") == (1 << 63) + 130_000
-            (run,) = recording.runs_at_seq(130)
-            assert len(run.columns["step"]) == 520 and recording.alerts_at_seq(130)[0].count == 13

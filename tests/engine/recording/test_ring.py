@@ -10,8 +10,8 @@ import pytest
 from dctop.engine.recording import ring as ring_module
 from dctop.engine.recording.reader import open_recording
 from dctop.engine.recording.ring import FlightRecorder
-from tests.engine.recording.test_recorder import feed, recorder, wait_for
 from tests.fakes.frames import Stream, an_alert
+from tests.fakes.recorders import feed, recorder, wait_for
 
 
 def saved(folder: Path) -> list[Path]:

@@ -9,14 +9,16 @@ import signal
 import stat
 import subprocess
 import sys
+import termios
 import time
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
 import pytest
 
 from dctop.engine.recording.reader import open_recording
-from dctop.tui.commands.record import size, span
+from dctop.engine.recording.recorder import Recorder
+from dctop.tui.commands.record import PLAIN_S, _Console, _Stop, size, span
 from tests.terminal import Terminal
 
 DCTOP = [sys.executable, "-m", "dctop.tui.cli"]
@@ -138,6 +140,43 @@ def test_keys_on_a_terminal_mark_save_and_stop(tmp_path: Path, env: dict[str, st
     with open_recording(path) as ring:
         assert [e.kind for e in ring.events("marker")] == ["marker"]
     assert len(list(tmp_path.glob("ring-*-key.dctop"))) == 1
+
+
+def test_keys_come_singly_again_after_the_job_was_stopped_and_continued(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    words = ["record", "--interval", "0.2", "-o", str(tmp_path / "a.dctop")]
+    with Terminal([*DCTOP, *words], env=env) as terminal:
+        terminal.wait("m marks")
+        terminal.send("m")
+        terminal.wait("marked")
+        modes = termios.tcgetattr(terminal.master)
+        modes[3] |= termios.ICANON  # what a shell does when it takes the terminal back
+        termios.tcsetattr(terminal.master, termios.TCSANOW, modes)
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.send("q")
+        assert terminal.wait_exit() == 0
+        assert "stopped" in terminal.text
+
+
+@pytest.mark.parametrize(
+    ("tty", "quiet", "duration", "seconds"),
+    [
+        (False, True, None, None),
+        (False, False, None, PLAIN_S - 10.0),
+        (False, True, 90.0, 70.0),
+        (False, False, 25.0, 5.0),
+        (True, False, None, 1.0),
+    ],
+)
+def test_it_sleeps_until_there_is_something_to_say(
+    tmp_path: Path, tty: bool, quiet: bool, duration: float | None, seconds: float | None
+) -> None:
+    recorder = Recorder(tmp_path / "a.dctop", interval_s=1.0, meta={})
+    console = _Console(recorder, Namespace(quiet=quiet, interval=1.0), _Stop())
+    console.tty = tty
+    end = None if duration is None else 80.0 + duration
+    assert console._pause(now=100.0, told=90.0, end=end) == seconds
 
 
 def test_an_existing_file_is_refused_and_left_alone(tmp_path: Path, env: dict[str, str]) -> None:

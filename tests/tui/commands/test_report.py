@@ -248,6 +248,28 @@ def test_of_a_redacted_export_series_are_chosen_by_their_own_names(
     assert head.startswith("time,seq,mono_ns,fs.used_bytes{mount=/home/") and "annlee" not in head
 
 
+def test_a_redacted_plot_names_neither_mounts_nor_people(
+    tmp_path: Path, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Session(tmp_path / "a.dctop")
+    for frame in store.stream.take(30):
+        values = {"fs.used_bytes{mount=/home/annlee/moonshot}": frame.seq << 30}
+        frame.samples["filesystem"] = Sample("filesystem", frame.mono_ns, frame.wall_ns, values)
+        store._write(frame)
+    path = store.close()
+    asked = ["fs.used_bytes{mount=/home/annlee/*}", "cpu.load1", "train.loss"]
+    assert main(["plot", str(path), *asked]) == 0
+    plain = capsys.readouterr().out
+    assert main(["plot", str(path), *asked, "--redact"]) == 0
+    out = capsys.readouterr().out
+    assert "mount=/home/annlee/moonshot" in plain
+    assert [n for n in NAMES if n in out] == [] and "fs.used_bytes{mount=/home/" in out
+    assert [line.rpartition("  ")[2] for line in out.splitlines()[1:]] == [
+        line.rpartition("  ")[2] for line in plain.splitlines()[1:]
+    ]
+    assert list(scratch.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_redacted_copy_is_the_owner_s_and_gone_when_interrupted(
     path: Path, tmp_path: Path, number: signal.Signals
