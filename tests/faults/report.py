@@ -19,6 +19,10 @@ from tests.faults.score import (
     score,
     wilson,
 )  # fmt: skip
+from tests.faults.sections import carried
+
+OTHERS = ("Healthy runs by the hour",)
+"""Sections of the page that other programs write: they stay when it is made anew."""
 
 
 def judged(plan: Plan, folder: Path) -> Scored:
@@ -43,7 +47,7 @@ def write(
     page, notes = text(scored, not_made, seed, remedies), folder / "notes.txt"
     if notes.exists():
         page += "\n## Notes\n\n" + notes.read_text()
-    out.write_text(page)
+    out.write_text(carried(page, out.read_text() if out.exists() else "", OTHERS))
     return scored
 
 
