@@ -98,7 +98,7 @@ class Spoiler:
         self._hold(model)
         if self._planted("grad-scale") is not None:
             for weight in model.parameters():
-                weight.register_hook(self._scaled)
+                weight.register_hook(self._scaled)  # type: ignore[no-untyped-call]
         return model
 
     def _scaled(self, gradient: torch.Tensor) -> torch.Tensor:
