@@ -7,6 +7,7 @@
 #   make bench-gpu    what watching GPUs costs, on a simulated driver, beside nvitop, gpustat and nvtop
 #   make trials       recordings against kills, power cuts, damage: hundreds of times
 #   make drill        plants every fault, judges and scores the diagnosis: docs/DIAGNOSIS.md (about 25 minutes)
+#   make healthy      healthy runs for an hour (MINUTES=600 KEEP=folder): false alarms an hour, into the same page
 #   make screenshots  the pictures of the README, from real runs
 #   make report-pictures  a report in a headless Chromium, light and dark
 #   make clean        remove everything made here
@@ -15,12 +16,14 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := run
-.PHONY: run test check format lint types bench bench-gpu trials drill screenshots report-pictures docs clean base train dev
+.PHONY: run test check format lint types bench bench-gpu trials drill healthy screenshots report-pictures docs clean base train dev
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 ARGS ?=
+MINUTES ?= 60
+KEEP ?= build/healthy
 OK := import sys; sys.exit(sys.version_info < (3, 11))
 FIND := for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c '$(OK)' 2>/dev/null && { echo $$p; break; }; done
@@ -66,6 +69,9 @@ trials: dev
 
 drill: dev
 	@$(PY) -m tests.faults.drill --out docs/DIAGNOSIS.md $(ARGS)
+
+healthy: dev
+	@$(PY) -m tests.faults.healthy --minutes $(MINUTES) --keep $(KEEP) --out docs/DIAGNOSIS.md $(ARGS)
 
 screenshots: dev
 	@$(PY) screenshots/make.py $(ARGS)

@@ -28,6 +28,7 @@ from dctop.engine.rules.base import (
 from dctop.engine.rules.deaths import age
 from dctop.engine.rules.layers import layer_at
 from dctop.engine.rules.runwindow import RunWindow
+from dctop.engine.rules.turning import turning
 from dctop.engine.rules.window import finite, mad, median, quantile
 from dctop.engine.training.runstate import RunEvent
 
@@ -234,7 +235,9 @@ class _Medians:
 class LossDiverging(RunRule):
     """Median of the last n = max(20, 640 / B) losses > 1.5 x the best such median and > best + 0.3, after
     step 120; clear below 1.2 x. n counts samples: 20 steps at batch 8 gave 22 false episodes in 4,000 steps,
-    80 none (verified). New rate lr/10; SGD is stable only for lr < 2/L (tuning playbook, llm-foundry)."""
+    80 none (verified). New rate: a tenth, and at most 1/L where successive gradients of plain SGD point
+    against each other (cosine below -0.3), so that L is not the noise of batches: SGD is stable only for
+    lr < 2/L (tuning playbook, llm-foundry; verified: 1/90.7 on the handbook's three samples)."""
 
     id = "loss-diverging"
     problem = "convergence"
@@ -284,7 +287,8 @@ class LossDiverging(RunRule):
         )
 
     def _details(self, run: RunWindow, now: float, best: float, best_step: int, n: int) -> Details:
-        lr = run.median("lr", 1, 1)
+        lr, turned = run.median("lr", 1, 1), turning(run.run)
+        stable = None if turned is None else turned.stable
         evidence = [
             Ev("now", now, "", f"> {self.t['times'] * best:.3g}"),
             Ev("best", best),
@@ -292,6 +296,8 @@ class LossDiverging(RunRule):
             Ev("window", n, "steps"),
             Ev("lr", lr),
             Ev("grad", run.median("grad_norm", 50, 1)),
+            Ev("cos", None if turned is None else round(turned.cos, 3)),
+            Ev("stable", stable),
         ]
         good = _last_checkpoint(run, best_step + n)
         remedies: Remedies = ["lr"]
@@ -304,7 +310,7 @@ class LossDiverging(RunRule):
             "times": num(now / best if best else None),
             "best_step": num(best_step, 9),
             "lr": num(lr),
-            "new": num(None if lr is None else lr / 10),
+            "new": num(None if lr is None else min(lr / 10, stable or lr)),
         }
         return Details(evidence, facts | {"workload": run.run.workload}, remedies)
 

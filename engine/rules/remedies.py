@@ -15,6 +15,7 @@ from typing import Any, Literal
 from dctop.engine.rules.alert import Alert, Remedy
 from dctop.engine.rules.base import size
 from dctop.engine.rules.projection import steps_needed
+from dctop.engine.rules.turning import turning
 from dctop.engine.rules.window import ACTIVE, finite, median, quantile
 from dctop.engine.training.runstate import RunState
 
@@ -251,13 +252,15 @@ def _calm(c: _Case, value: float | None) -> Prediction:
 
 
 def _lower_rate(c: _Case) -> Planned:
-    """A tenth of the rate, from before the trouble."""
+    """A tenth of the rate, from before the trouble; less where the curvature is known to ask for less."""
     lr = c.number("lr", 0.0)
     if lr <= 0:
         return f"{c.run.id}: its learning rate is not known"
+    turned = turning(c.run) if c.alert.rule == "loss-diverging" else None
+    new = min(lr / 10, (turned.stable if turned is not None else None) or lr)
     good = _good_loss(c, c.alert.first_step)
     value = None if good is None else 1.2 * good
-    return c.change({"lr": lr / 10}, c.before(c.alert.first_step), _calm(c, value))
+    return c.change({"lr": new}, c.before(c.alert.first_step), _calm(c, value))
 
 
 def _restart_lower(c: _Case) -> Planned:

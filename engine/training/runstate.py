@@ -28,7 +28,7 @@ STEP_FIELDS = (
     "mem_allocated_bytes", "mem_reserved_bytes", "mem_peak_bytes", "rss_anon_bytes",
     "data_cpu_s", "wait_s", "gpu_s", "gpu_ahead", "data_gpu_s", "h2d_gpu_s", "queue_s", "post_s",
     "grad_first", "grad_last", "grad_top", "dead_share", "dead_layer", "amp_scale",
-    "sync_s", "mem_inactive_bytes", "mem_retries",
+    "sync_s", "mem_inactive_bytes", "mem_retries", "grad_cos", "grad_growth",
 )  # fmt: skip
 """Numeric fields of a `step` record; any may be null or absent."""
 

@@ -116,6 +116,15 @@ KINDS = {
         needs=_LOADERS,
         workloads=_NETS,
     ),
+    "loader-leak": _a(
+        1.0,
+        "MiB",
+        "a loader process keeps that much of every batch",
+        "host-mem-leak",
+        "oom-predicted-host",
+        needs=_LOADERS,
+        workloads=_NETS,
+    ),
     "bad-sample": _a(None, "", "reading a sample raises", "worker-crashed"),
     "straggler": _a(
         50.0,
@@ -226,6 +235,49 @@ KINDS = {
         from_start=True,
         sizes=(10, 1, 0.1),
     ),
+    "lr-restart": _b(
+        150.0,
+        "steps",
+        "the learning rate falls to a tenth, and begins anew every so many steps",
+        "loss-spike",
+        "loss-oscillation",
+        sizes=(600, 150, 40),
+    ),
+    "grad-scale": _b(
+        16.0,
+        "x",
+        "gradients times MAGNITUDE, as where accumulation forgets to divide",
+        "grad-exploding",
+        "loss-spike",
+        sizes=(4, 16, 100),
+    ),
+    "same-batch": _b(None, "", "every step reads the same samples", "overfitting", workloads=_IMAGES),
+    "by-class": _b(
+        50.0,
+        "steps",
+        "samples come in the order of their classes, so many steps each",
+        "loss-spike",
+        "loss-diverging",
+        workloads=_IMAGES,
+        sizes=(5, 50, 200),
+    ),
+    "labels-confused": _b(
+        0.5,
+        "share",
+        "that share of class 3 is labelled 4",
+        "class-recall-collapse",
+        workloads=_IMAGES,
+        from_start=True,
+        sizes=(0.3, 0.6, 1),
+    ),
+    "eval-shuffled": _b(
+        None,
+        "",
+        "evaluates with labels that belong to other samples",
+        "eval-accuracy-drop",
+        "class-recall-collapse",
+        workloads=_IMAGES,
+    ),
     "eval-raw": _b(
         None, "", "evaluates without `/ 255`", "preprocess-mismatch", "confidence-shift", workloads=_IMAGES
     ),
@@ -235,6 +287,15 @@ INFER_KINDS = {
     "slow-preprocess": _a(20.0, "ms", "preprocessing takes so much longer", "infer-preproc-heavy"),
     "train-mode": _b(None, "", "the model stays in training mode", "infer-train-mode"),
     "grad-on": _b(None, "", "gradients are tracked", "infer-grad-on"),
+    "inverted": _b(None, "", "white is black and black is white", "preprocess-mismatch"),
+    "transposed": _b(
+        None,
+        "",
+        "rows and columns change places",
+        "eval-accuracy-drop",
+        "confidence-shift",
+        "train-infer-gap",
+    ),
 }
 """Drills of an inference measurement: there for the whole of it."""
 _SPEC = re.compile(r"([a-z-]+?)(?::([0-9.]+))?(?:@([0-9]+)(?:-([0-9]+))?)?")

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 if TYPE_CHECKING:
-    from dctop.engine.training import wmodel
+    from dctop.engine.training import wmodel, wturns
     from dctop.engine.training.wdevice import Cuda
 else:
     import wmodel
+    import wturns
 
 LOOKS, APART = 5, 10
 """A ReLU unit is dead if it was not above 0 in so many steps, so many apart."""
@@ -82,6 +83,7 @@ class Layers:
         self._places: dict[tuple[int, ...], torch.Tensor] = {}
         self._dead = _Dead([] if compiled else [m for _, m in relus])
         self._still = _Still(self._parameters, cuda)
+        self._turns = wturns.Turns(self._parameters)
         self._tell = tell
         self._told: set[int] = set()
         self._losses = 0.0, 0.0
@@ -122,7 +124,11 @@ class Layers:
             if not still <= self._told:
                 self._tell_still(still, optimizer)
             self._told = still
-        self.busy, self.due = False, min(self._check, self._dead.due)
+        if self._number >= self._turns.due:
+            turned = self._turns.look(self._number)
+            if turned is not None:
+                self._add(self._turns.names, turned)
+        self.busy, self.due = False, min(self._check, self._dead.due, self._turns.due)
 
     def _add(self, names: Sequence[str], scalars: Iterable[torch.Tensor]) -> None:
         self.names = (*self.names, *names)

@@ -7,6 +7,7 @@ directory: detectors are scored against it and never read it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import time
@@ -68,6 +69,14 @@ class Planter:
                 self._clear(i, fault, step)
         for i in list(self._open):
             self._act(self.faults[i])
+            if self.faults[i].name == "lr-restart":
+                self.lr_factor = self._restarting(self.faults[i], step)
+
+    @staticmethod
+    def _restarting(fault: Fault, step: int) -> float:
+        """Half a cosine from 1 down to a tenth, again and again."""
+        share = (step - fault.first) / fault.magnitude % 1.0
+        return 0.1 + 0.45 * (1 + math.cos(math.pi * share))
 
     def close(self, step: int) -> None:
         """The run ends: close the windows still open. Ballast stays: the disk is full to the end."""
@@ -94,7 +103,9 @@ class Planter:
                     # Batches are fetched ahead: the run may be over before its own step says so.
                     self._write(self._truth(fault, step))
                 wcauses.while_reading(fault.name, fault.magnitude, step == fault.first, self._directory)
-        return indices
+                if fault.name == "loader-leak" and wcauses.in_loader():
+                    self._allocate(fault.magnitude)
+        return self._spoiler.spoil_order(step, indices)
 
     def fetched(self, step: int, batch: Batch) -> Batch:
         """The batch as it was read."""
@@ -133,6 +144,8 @@ class Planter:
             self.lr_factor /= fault.magnitude
         elif fault.name == "lr-low":
             self.lr_factor *= fault.magnitude
+        elif fault.name == "lr-restart":
+            self.lr_factor = 1.0
         elif fault.name == "leak":
             self._kept.clear()
         elif i in self._causes:

@@ -23,6 +23,11 @@ class Spoiler:
 
     def __init__(self, faults: list[Fault]) -> None:
         self._faults = faults
+        self._step = 0
+        """Of the inputs seen last: what gradients are of."""
+        self._classes: list[torch.Tensor] = []
+        """Samples of each class, where the order goes by them."""
+        self._same: torch.Tensor | None = None
 
     def _active(self, name: str, step: int) -> Fault | None:
         return next((f for f in self._faults if f.name == name and f.active(step)), None)
@@ -31,7 +36,7 @@ class Spoiler:
         return next((f for f in self._faults if f.name == name), None)
 
     def spoil_set(self, task: Task) -> None:
-        """labels-random, few-samples, imbalance: the training set, in place."""
+        """labels-random, labels-confused, few-samples, imbalance: the training set, in place."""
         import torch
 
         few = self._planted("few-samples")
@@ -50,6 +55,24 @@ class Spoiler:
             kept = (labels != 0) | (torch.rand(len(labels), generator=rng) < thin.magnitude / 100)
             task.fetch.images, task.fetch.labels = images[kept], labels[kept]  # type: ignore[attr-defined]
             task.train_count = min(task.train_count, int(kept.sum()))
+        confused = self._planted("labels-confused")
+        if confused is not None:
+            labels[(labels == 3) & (torch.rand(len(labels), generator=rng) < confused.magnitude)] = 4
+        if self._planted("by-class") is not None:
+            own = labels[: task.train_count]
+            self._classes = [torch.nonzero(own == k)[:, 0] for k in range(len(task.classes))]
+
+    def spoil_order(self, step: int, indices: torch.Tensor) -> torch.Tensor:
+        """same-batch, by-class: which samples are read."""
+        if self._active("same-batch", step) is not None:
+            if self._same is None:
+                self._same = indices
+            return self._same
+        sorted_ = self._active("by-class", step)
+        if sorted_ is None or not self._classes:
+            return indices
+        of = self._classes[step // max(1, int(sorted_.magnitude)) % len(self._classes)]
+        return of[indices % max(1, len(of))] if len(of) else indices
 
     def spoil_model(self, model: torch.nn.Module) -> torch.nn.Module:
         """init, bias, deep-sigmoid, frozen, detached: how the network begins."""
@@ -73,7 +96,15 @@ class Spoiler:
                 for values in hidden:
                     values.fill_(-bias.magnitude)
         self._hold(model)
+        if self._planted("grad-scale") is not None:
+            for weight in model.parameters():
+                weight.register_hook(self._scaled)  # type: ignore[no-untyped-call]
         return model
+
+    def _scaled(self, gradient: torch.Tensor) -> torch.Tensor:
+        """grad-scale."""
+        fault = self._active("grad-scale", self._step)
+        return gradient if fault is None else gradient * fault.magnitude
 
     def _hold(self, model: torch.nn.Module) -> None:
         """Layers that are not to learn."""
@@ -99,11 +130,14 @@ class Spoiler:
 
     def spoil_inputs(self, step: int, inputs: torch.Tensor) -> torch.Tensor:
         """nan, input-scale."""
+        self._step = step
         if self._active("nan", step) is not None:
             inputs.view(-1)[0] = float("nan")
         scale = self._active("input-scale", step)
         return inputs if scale is None else inputs * scale.magnitude
 
     def spoil_evaluation(self, step: int, inputs: torch.Tensor) -> torch.Tensor:
-        """eval-raw: what training divided by 255 is not."""
+        """eval-raw: what training divided by 255 is not. eval-shuffled: each label has the sample before."""
+        if self._active("eval-shuffled", step) is not None:
+            inputs = inputs.roll(1, 0)
         return inputs if self._active("eval-raw", step) is None else inputs * 255.0

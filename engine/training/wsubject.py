@@ -111,9 +111,19 @@ class Subject:
         some = min(TRAIN_SAMPLES, self.task.train_count, max(1, TRAIN_UNITS // self.task.units))
         self.train_x, self.train_y = self.task.fetch(torch.arange(some))
         self.factor = 255.0 if "raw-inputs" in spec.fault else 1.0
+        if self.workload == "mnist-cnn":
+            self._spoil_inputs()
         self.delay_s = spec.fault.get("slow-preprocess", 0.0) / 1000
         self._marks = [self.cuda.event() for _ in range(4)] if self.cuda is not None else []
         """On the device: before the copy, after it, after the forward pass, the answer is on the host."""
+
+    def _spoil_inputs(self) -> None:
+        """The drills that serve images as they were not trained on."""
+        for name in self.spec.fault:
+            if name == "inverted":
+                self.test_x = 255 - self.test_x
+            elif name == "transposed":
+                self.test_x = self.test_x.transpose(-1, -2).contiguous()
 
     def _options(self) -> dict[str, Any]:
         """What the checkpoint was trained with, but the data that are asked for here."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Size = Literal["mild", "clear", "severe"]
@@ -263,11 +263,3 @@ def plans(cases: tuple[Case, ...] = CASES, seed: int = FRESH_SEED, repeat: int |
                 t0 = random.Random(f"{case.name}{own}").randint(*case.onset)
                 made.append(Plan(case, size_name, size, own, t0, t0 + case.lasts - 1 if case.lasts else None))
     return made
-
-
-def find(plan_id: str) -> Plan:
-    """The plan of that id (whatever its seed). Raises KeyError."""
-    rest, _, seed = plan_id.rpartition("-")
-    name, _, size = rest.rpartition("-")
-    case = replace(BY_NAME[name], repeat=1)
-    return next(p for p in plans((case,), int(seed) - 1) if p.size_name == size)

@@ -1,10 +1,10 @@
 """The drill: makes the corpus, judges it, scores it, writes docs/DIAGNOSIS.md.
 
-    python -m tests.faults.drill [--keep FOLDER] [--only NAME ...] [--seed N] [--repeat N] [--judge] [--out
-    FILE]
+    python -m tests.faults.drill [--set other] [--keep FOLDER] [--only NAME ...] [--seed N] [--repeat N]
+        [--judge] [--out FILE]
 
 What is in FOLDER already is not made again; `--judge` makes nothing. Runs of which the node does not count
-are made two at a time.
+are made two at a time. `--set other` is the second fault set, which becomes a section of the page.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dctop.engine.training import wfaults
-from tests.faults.corpus import CASES, FRESH_SEED, Plan, plans
+from tests.faults.corpus import Plan, plans
 from tests.faults.record import make_apart
+from tests.faults.sets import SETS
 
 LANES = 2
 
@@ -60,18 +61,21 @@ def make_all(wanted: list[Plan], folder: Path, at_once: int = LANES) -> dict[str
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="drill", description=__doc__)
+    parser.add_argument("--set", choices=SETS, default="corpus", help="which fault set")
     parser.add_argument("--keep", type=Path, help="folder the runs are kept in (default: none is kept)")
     parser.add_argument("--only", nargs="*", help="names of cases")
-    parser.add_argument("--seed", type=int, default=FRESH_SEED)
+    parser.add_argument("--seed", type=int, help="where seeds begin (default: the set's own)")
     parser.add_argument("--repeat", type=int, help="runs a size, where it is not the case's own number")
     parser.add_argument("--lanes", type=int, default=LANES, help="runs made at a time")
     parser.add_argument("--judge", action="store_true", help="judge what FOLDER holds, make nothing")
     parser.add_argument("--out", type=Path, help="write the table there")
     args = parser.parse_args()
-    cases = tuple(c for c in CASES if not args.only or c.name in args.only)
+    known, usual_seed = SETS[args.set]
+    cases = tuple(c for c in known if not args.only or c.name in args.only)
+    seed = usual_seed if args.seed is None else args.seed
     folder = args.keep or Path(tempfile.mkdtemp(prefix="dctop-drill-"))
     try:
-        wanted = plans(cases, args.seed, args.repeat)
+        wanted = plans(cases, seed, args.repeat)
         not_made = {p.id: why for p in wanted if (why := missing(p)) is not None}
         possible = [p for p in wanted if p.id not in not_made]
         if not args.judge:
@@ -79,15 +83,26 @@ def main() -> int:
         else:
             not_made |= {p.id: "not asked for" for p in possible if not made(p, folder)}
         if args.out is not None:
-            from tests.faults.loops import lines
-            from tests.faults.report import write
-
-            remedies = [] if args.judge and not (folder / "remedies.txt").exists() else lines(folder)
-            write(args.out, [p for p in possible if made(p, folder)], folder, not_made, args.seed, remedies)
+            _report(args, folder, [p for p in possible if made(p, folder)], not_made, seed)
     finally:
         if args.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _report(
+    args: argparse.Namespace, folder: Path, there: list[Plan], not_made: dict[str, str], seed: int
+) -> None:
+    if args.set == "other":
+        from tests.faults.otherpage import write_section
+
+        write_section(args.out, there, folder, not_made, seed)
+        return
+    from tests.faults.loops import lines
+    from tests.faults.report import write
+
+    remedies = [] if args.judge and not (folder / "remedies.txt").exists() else lines(folder)
+    write(args.out, there, folder, not_made, seed, remedies)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,11 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.cgroups import group
-from tests.faults.corpus import Plan, find
+from tests.faults.corpus import Plan
+from tests.faults.sets import find
 
 ROOT = Path(__file__).parents[2]
 GIVE_UP_S = 240.0
 MIB = 1 << 20
+FOR_EVER = ("hang", "loader-hang")
+"""Cases whose run will never come to the end of a step."""
 MEASURED: dict[str, Any] = {"threads": 1, "requests": 600, "max_batch": 16, "samples": 2000}
 """Options of a measurement: three windows of requests."""
 
@@ -33,6 +37,9 @@ MEASURED: dict[str, Any] = {"threads": 1, "requests": 600, "max_batch": 16, "sam
 def make(plan: Plan, folder: Path) -> None:
     """In this process: it is changed for good (limits, control groups)."""
     os.environ["XDG_STATE_HOME"] = str(folder)
+    if plan.case.action.startswith("clock"):
+        os.environ["PYTHONPATH"] = str(Path(__file__).with_name("site"))
+        os.environ["DCTOP_DRILL_CLOCK"] = str(folder / "clock")
     with ExitStack() as stack:
         room = stack.enter_context(_room(plan, folder))
         _Driver(plan, folder, room).drive()
@@ -175,7 +182,7 @@ class _Driver:
                 deadline = time.monotonic() + case.after + 30
                 if case.after:
                     time.sleep(case.after)
-                control.stop(state, force=case.name == "hang")
+                control.stop(state, force=case.name in FOR_EVER)
             time.sleep(0.05)
         follower.close()
         self._told(directory, state)
@@ -199,18 +206,28 @@ class _Driver:
 
     def _begin(self, state: Any) -> None:
         self.truth.update(t0=time.time_ns(), step0=None if state is None else state.step)
-        action, size = self.plan.case.action, self.plan.size
+        size = self.plan.size
+        action, _, said = self.plan.case.action.partition(":")
         if action in ("kill", "stop"):
             os.kill(state.pid, signal.SIGKILL if action == "kill" else signal.SIGSTOP)
             if action == "stop":
                 self._undo.append(lambda: _quietly(lambda: os.kill(state.pid, signal.SIGCONT)))
         elif action == "kill-loader":
             os.kill(_child_of(state.pid), signal.SIGKILL)
-        elif action == "busy":
+        elif action in ("busy", "nice"):
+            if action == "nice":
+                _renice(state.pid, 19)
+                self._undo.append(lambda: _quietly(lambda: _renice(state.pid, 0)))
             # A session each: where the kernel groups by session, one with all gets no more than the run.
             busy = [sys.executable, "-c", "while True: pass"]
             loops = [subprocess.Popen(busy, start_new_session=True) for _ in range(int(size))]
             self._undo.append(lambda: [p.kill() or p.wait() for p in loops] and None)
+        elif action == "clock":
+            (self.folder / "clock").write_text(said)
+        elif action == "trickle":
+            over = threading.Event()
+            threading.Thread(target=_trickle, args=(self.room / "ballast", size, over), daemon=True).start()
+            self._undo.append(over.set)
         elif action == "quota":
             (self.room / "cpu.cfs_quota_us").write_text(str(int(size * 1000)))
             self._undo.append(lambda: (self.room / "cpu.cfs_quota_us").write_text("400000") and None)
@@ -223,6 +240,23 @@ class _Driver:
         for undo in self._undo:
             undo()
         self._undo.clear()
+
+
+def _renice(pid: int, nice: int) -> None:
+    """The process, and its session where the kernel shares processors by session."""
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+    group = Path("/proc", str(pid), "autogroup")
+    if group.exists():
+        group.write_text(str(nice))
+
+
+def _trickle(path: Path, mb_s: float, over: threading.Event) -> None:
+    try:
+        with path.open("wb", buffering=0) as out:
+            while not over.wait(0.25):
+                out.write(bytes(int(mb_s * 250_000)))
+    except OSError:
+        pass  # full
 
 
 def _quietly(call: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.faults.baselines import table
-from tests.faults.corpus import BY_NAME, NOT_HERE, Plan
+from tests.faults.corpus import NOT_HERE, Plan
 from tests.faults.judge import EVERY_STEPS, judge
 from tests.faults.score import (
     Scored,
@@ -19,6 +19,14 @@ from tests.faults.score import (
     score,
     wilson,
 )  # fmt: skip
+from tests.faults.sections import carried
+from tests.faults.sets import BY_NAME
+
+OTHERS = (
+    "Other faults, other magnitudes, other seeds", "Forecasts: will a run reach its target?",
+    "Healthy runs by the hour",
+)  # fmt: skip
+"""Sections of the page that other programs write: they stay when it is made anew."""
 
 
 def judged(plan: Plan, folder: Path) -> Scored:
@@ -43,7 +51,7 @@ def write(
     page, notes = text(scored, not_made, seed, remedies), folder / "notes.txt"
     if notes.exists():
         page += "\n## Notes\n\n" + notes.read_text()
-    out.write_text(page)
+    out.write_text(carried(page, out.read_text() if out.exists() else "", OTHERS))
     return scored
 
 
@@ -51,24 +59,24 @@ def text(
     scored: Sequence[Scored], not_made: Mapping[str, str], seed: int, remedies: Sequence[str] = ()
 ) -> str:
     parts = [
-        _head(scored, seed), _faults(scored), _rules(scored), _controls(scored), _baselines(scored),
-        _misses(scored, not_made),
+        _head(scored, seed), "## Faults\n\n" + faults(scored), _rules(scored), _controls(scored),
+        _baselines(scored), _misses(scored, not_made),
     ]  # fmt: skip
     if remedies:
         parts.append("## Remedies that were applied\n\n" + "\n".join(f"- {r}" for r in remedies))
     return "\n\n".join(parts) + "\n"
 
 
-def _share(k: int, n: int) -> str:
+def share(k: int, n: int) -> str:
     low, high = wilson(k, n)
     return f"{k}/{n} ({100 * low:.0f}-{100 * high:.0f} %)" if n else "-"
 
 
-def _number(x: float | None, digits: int = 0) -> str:
+def number(x: float | None, digits: int = 0) -> str:
     return "-" if x is None else f"{x:,.{digits}f}"
 
 
-def _rows(head: str, rows: Sequence[Sequence[str]]) -> str:
+def grid(head: str, rows: Sequence[Sequence[str]]) -> str:
     columns = head.split(" | ")
     return "\n".join(
         [f"| {head} |", "|" + "---|" * len(columns), *("| " + " | ".join(r) + " |" for r in rows)]
@@ -91,24 +99,25 @@ the truth, not the detector. Seeds {seed + 1} and up; thresholds were set on oth
 
 | | measured | aim |
 |---|---|---|
-| faults of clear and severe magnitude detected | {_share(detected, len(clear))} | >= 95 % |
-| of those, with the right root | {_share(diagnosed, detected)} | >= 90 % |
-| alerts that were right (of right and false) | {_share(right, right + false)} | >= 95 % |
+| faults of clear and severe magnitude detected | {share(detected, len(clear))} | >= 95 % |
+| of those, with the right root | {share(diagnosed, detected)} | >= 90 % |
+| alerts that were right (of right and false) | {share(right, right + false)} | >= 95 % |
 | runs judged | {len(scored)}: {len(faults)} with a fault, {len(scored) - len(faults)} healthy | |
 
 Intervals are Wilson's, 95 %. Tier A plants the real fault of a real resource, B the real pathology inside a
 training. Nothing in these tables is simulated; what was not planted is listed at the end."""
 
 
-def _faults(scored: Sequence[Scored]) -> str:
+def faults(scored: Sequence[Scored]) -> str:
+    """The table of faults and what was right for each."""
     rows = []
     for r in fault_rows(scored):
         case = BY_NAME[r.name]
         rows.append([
             r.name, case.tier, r.size + (f" ({r.magnitude:g})" if r.magnitude else ""),
-            _share(r.diagnosed, r.runs),
-            str(r.detected - r.diagnosed), r.as_what or "-", _number(middle(r.delays_steps)),
-            _number(p95(r.delays_steps)), _number(middle(r.delays_s), 1), _number(middle(r.clears_s)),
+            share(r.diagnosed, r.runs),
+            str(r.detected - r.diagnosed), r.as_what or "-", number(middle(r.delays_steps)),
+            number(p95(r.delays_steps)), number(middle(r.delays_s), 1), number(middle(r.clears_s)),
             str(r.chatter),
         ])  # fmt: skip
     explained = "\n".join(
@@ -119,17 +128,16 @@ def _faults(scored: Sequence[Scored]) -> str:
         "fault | tier | magnitude | diagnosed | only detected | by | delay, steps (median) | (p95) | "
         "s (median) | to clear, s | re-opened"
     )
-    return f"## Faults\n\n{_rows(head, rows)}\n\n{explained}"
+    return f"{grid(head, rows)}\n\n{explained}"
 
 
 def _rules(scored: Sequence[Scored]) -> str:
     rows = [
-        [f"`{r.rule}`", str(r.right), str(r.follows), str(r.false), _share(r.right, r.right + r.false)]
+        [f"`{r.rule}`", str(r.right), str(r.follows), str(r.false), share(r.right, r.right + r.false)]
         for r in rule_rows(scored)
     ]
-    return (
-        "## Rules\n\n`follows`: opened as a true consequence of a fault that has another root.\n\n"
-        + _rows("rule | right | follows | false | precision", rows)
+    return "## Rules\n\n`follows`: opened as a true consequence of a fault that has another root.\n\n" + grid(
+        "rule | right | follows | false | precision", rows
     )
 
 
@@ -140,14 +148,14 @@ def _controls(scored: Sequence[Scored]) -> str:
     rows = []
     for severity in ("critical", "warning", "info"):
         k = sum(x.severity == severity for s in healthy for x in s.false)
-        per = _number(k / hours, 2) if hours else "-"
-        rows.append([severity, str(k), per, _number(poisson_upper(k) / hours, 1) if hours else "-"])
+        per = number(k / hours, 2) if hours else "-"
+        rows.append([severity, str(k), per, number(poisson_upper(k) / hours, 1) if hours else "-"])
     said = sorted({x.rule for s in healthy for x in s.false})
     around = sorted({x.rule for s in scored for x in s.environment})
     names = ", ".join(s.judged.plan.case.name.removeprefix("healthy-") for s in healthy)
     return (
         f"## Healthy runs\n\n{len(healthy)} runs, {hours:.2f} h, {steps:,} steps: {names}.\n\n"
-        + _rows("severity | false alarms | an hour | upper bound (95 %, exact Poisson)", rows)
+        + grid("severity | false alarms | an hour | upper bound (95 %, exact Poisson)", rows)
         + (f"\n\nThey were: {', '.join(said)}." if said else "")
         + (
             "\n\nAbout the machine's speed in cases of learning (two at a time, beside whatever else the "
@@ -160,13 +168,13 @@ def _controls(scored: Sequence[Scored]) -> str:
 
 def _baselines(scored: Sequence[Scored]) -> str:
     rows = [
-        [name, f"{false} in {steps:,} steps", f"{caught}/{n}", _number(delay, 0)]
+        [name, f"{false} in {steps:,} steps", f"{caught}/{n}", number(delay, 0)]
         for name, false, steps, caught, n, delay in table(scored)
     ]
     return (
         "## Beside the detectors of others\n\nThe same logs: sudden faults of the loss (clear and severe), "
         "healthy runs and what lies before an onset. Re-implemented from their sources, alarms closer than "
-        "20 steps count once.\n\n" + _rows("detector | false alarms | caught | delay, steps (median)", rows)
+        "20 steps count once.\n\n" + grid("detector | false alarms | caught | delay, steps (median)", rows)
     )
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.corpus import find
 from tests.faults.judge import judge
 from tests.faults.record import make_apart
 from tests.faults.score import Scored, score
+from tests.faults.sets import find
 
 FAULTS = (
     "nan-clear-31", "lr-clear-31", "lr-at-start-clear-31", "lr-low-clear-31", "labels-permuted-clear-31",

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.faults import baselines
-from tests.faults.corpus import BY_NAME, CASES, Plan, find, plans
+from dctop.engine.rules.registry import make_rules
+from tests.faults import baselines, otherpage
+from tests.faults.corpus import BY_NAME, CASES, Plan, plans
 from tests.faults.judge import Judged, Sighting
 from tests.faults.report import text
 from tests.faults.score import fault_rows, poisson_upper, rule_rows, score, wilson
+from tests.faults.sets import SETS, find
 
 S = 10**9
 
@@ -104,3 +106,25 @@ def test_the_page_names_misses_false_alarms_and_what_was_not_planted() -> None:
         and "not made (no torch): x-clear-1" in page
     )
     assert "not planted: " in page
+
+
+def test_the_second_set_is_a_section_of_its_own_with_its_notes() -> None:
+    plan = find("grad-scale-clear-3101")
+    missed = score(Judged(plan, {"t0": S, "t1": None, "step0": 200, "step1": None}, (), 60.0, None))
+    calm = score(Judged(find("harmless-restart-clear-3101"), {"t0": None, "t1": None}, (), 60.0, None))
+    page = otherpage.text([missed, calm], {"nice-clear-1": "no root"}, 3100, "- mended: x\n")
+    assert page.startswith(f"## {otherpage.TITLE}") and "\n## " not in page
+    assert (
+        "| faults the corpus does not contain | 0/1" in page and "missed: grad-scale-clear-3101 (16)" in page
+    )
+    assert "not made (no root): nice-clear-1" in page and "- mended: x" in page
+
+
+def test_sets_have_names_and_seeds_of_their_own_and_known_rules() -> None:
+    known = {r.id for r in make_rules()}
+    names = [c.name for cases, _ in SETS.values() for c in cases]
+    assert len(set(names)) == len(names)
+    for cases, _ in SETS.values():
+        for c in cases:
+            assert set(c.roots) | set(c.follows) <= known, c.name
+    assert len({seed for _, seed in SETS.values()}) == len(SETS)

@@ -56,7 +56,7 @@ RULES: dict[str, RuleText] = {
     "loss-diverging": RuleText(
         title="{run}: the loss rose to {times} x its best",
         why="The median of the last losses is {now}; it was {best} at step {best_step}.",
-        evidence={"now": "Median now", "best": "Best median", "best_step": "At step", "window": "Window", "lr": "Learning rate", "grad": "Gradient norm"},
+        evidence={"now": "Median now", "best": "Best median", "best_step": "At step", "window": "Window", "lr": "Learning rate", "grad": "Gradient norm", "cos": "Cosine of successive gradients", "stable": "1 / curvature"},
         remedies={
             "reload": R("Go back to a checkpoint from before", "step {at}", "loss near {best}", "dctop train {workload} --resume {run}"),
             "lr": R("Lower the learning rate: SGD is stable only below 2 / L", "lr {lr} -> {new}", "loss falls again within 200 steps"),

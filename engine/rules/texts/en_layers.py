@@ -59,15 +59,18 @@ RULES: dict[str, RuleText] = {
     ),
     "slow-convergence": RuleText(
         title="{run} will miss its target: {final} instead of {target} after {total} steps",
-        why="Three fits of its curve in a row end there (the last at step {step}); it would reach {target} after {steps} steps.",
-        evidence={"final": "Projected", "target": "Target", "planned": "Planned", "extra": "Steps more", "epochs": "Epochs more", "exponent": "Exponent of the curve", "gap": "Evaluation above training", "ac1": "Lag-1 autocorrelation", "ratio": "Update ratio"},
+        why="Three looks at its curve in a row, the last at step {step}: none of {models} models of it ends better than {least}; it would reach {target} after {steps} steps.",
+        evidence={"final": "Projected", "least": "Best any model leaves room for", "models": "Models", "target": "Target", "planned": "Planned", "extra": "Steps more", "epochs": "Epochs more", "exponent": "Exponent of the curve", "gap": "Evaluation above training", "ac1": "Lag-1 autocorrelation", "ratio": "Update ratio"},
         remedies={
             "raise": R("Raise the learning rate: it could take longer steps", "lr {lr} -> {new}", "{target} within fewer steps"),
             "longer": R("Train longer", "{total} -> {steps} steps ({epochs} epochs more, {times} x)", "{target} at the end"),
             "larger": R("Training longer will not do: use a larger model or more data; regularise only if it overfits", "its curve ends at {limit}", "a curve that ends beyond {target}"),
         },
-        condition="STATE: a + b t^-c, fitted to the moving average of what --target asks for, misses it by {margin} of its loss or errors at the last planned step in {fits} fits in a row.",
-        traps="Without --target nothing is said. Schedules of the learning rate fall faster at their end: not judged.",
-        variants={"why.never": "Three fits of its curve in a row end there (the last at step {step}); it levels off at {limit}."},
+        condition="STATE: of what --target asks for, a power law, a line over log steps and one through the evaluations all miss the target at the last planned step by {margin} of its loss or errors ({margin_decay} with a cosine), in {fits} looks in a row.",
+        traps="Without --target nothing is said. The schedule `step` falls with its decays: judged after the last. Resumed runs are not judged.",
+        variants={
+            "why.never": "Three looks at its curve in a row, the last at step {step}: none of {models} models of it ends better than {least}; it levels off at {limit}.",
+            "why.evaluations": "Three looks at its evaluations in a row, the last at step {step}: neither line through them ends better than {least}.",
+        },
     ),
 }

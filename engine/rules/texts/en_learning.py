@@ -29,7 +29,7 @@ RULES: dict[str, RuleText] = {
     "loss-oscillation": RuleText(
         title="{run} swings to and fro by {swing} points",
         why="{n} of the last {of} evaluations are turning points: it overshoots instead of settling.",
-        evidence={"share": "Turning points", "swing": "Swing", "best": "Best accuracy", "now": "Accuracy now", "lr": "Learning rate"},
+        evidence={"share": "Turning points", "swing": "Swing", "best": "Best accuracy", "now": "Accuracy now", "lr": "Learning rate", "cos": "Cosine of successive gradients", "stable": "1 / curvature"},
         remedies={
             "lower": R("Lower the learning rate", "lr {lr} -> {new}", "swings fall by half"),
             "batch": R("Or use larger batches", "batch {batch} -> {more}", "less noise in each step"),

@@ -54,7 +54,7 @@ RULES: dict[str, RuleText] = {
     "loss-diverging": RuleText(
         title="{run}：损失升到最佳值的 {times} 倍",
         why="最近损失的中位数为 {now}；第 {best_step} 步时为 {best}。",
-        evidence={"now": "当前中位数", "best": "最佳中位数", "best_step": "所在步", "window": "窗口", "lr": "学习率", "grad": "梯度范数"},
+        evidence={"now": "当前中位数", "best": "最佳中位数", "best_step": "所在步", "window": "窗口", "lr": "学习率", "grad": "梯度范数", "cos": "相邻梯度的余弦", "stable": "1 / 曲率"},
         remedies={
             "reload": R("回到此前的检查点", "第 {at} 步", "损失接近 {best}", "dctop train {workload} --resume {run}"),
             "lr": R("降低学习率：SGD 只在低于 2 / L 时稳定", "lr {lr} -> {new}", "200 步内损失重新下降"),

@@ -59,15 +59,18 @@ RULES: dict[str, RuleText] = {
     ),
     "slow-convergence": RuleText(
         title="{run} 将达不到目标：{total} 步后为 {final}，目标是 {target}",
-        why="连续三次曲线拟合都止于此（最近一次在第 {step} 步）；要到 {target} 需要 {steps} 步。",
-        evidence={"final": "预计", "target": "目标", "planned": "计划", "extra": "还需步数", "epochs": "还需轮数", "exponent": "曲线指数", "gap": "评估高于训练", "ac1": "一阶自相关", "ratio": "更新比"},
+        why="连续三次查看其曲线（最近一次在第 {step} 步）：{models} 个模型都不会好于 {least}；要到 {target} 需要 {steps} 步。",
+        evidence={"final": "预计", "least": "各模型中最好的可能", "models": "模型数", "target": "目标", "planned": "计划", "extra": "还需步数", "epochs": "还需轮数", "exponent": "曲线指数", "gap": "评估高于训练", "ac1": "一阶自相关", "ratio": "更新比"},
         remedies={
             "raise": R("提高学习率：可以迈更大的步", "lr {lr} -> {new}", "用更少的步达到 {target}"),
             "longer": R("训练更久", "{total} -> {steps} 步（多 {epochs} 轮，{times} 倍）", "结束时达到 {target}"),
             "larger": R("训练更久也不够：用更大的模型或更多数据；仅在过拟合时正则化", "其曲线止于 {limit}", "曲线的终点越过 {target}"),
         },
-        condition="STATE：对 --target 所求之量的移动平均拟合 a + b t^-c，连续 {fits} 次拟合在最后一个计划步都差出其损失或错误的 {margin}。",
-        traps="没有 --target 就不作判断。学习率计划的末段下降更快：不判断。",
-        variants={"why.never": "连续三次曲线拟合都止于此（最近一次在第 {step} 步）；它将停在 {limit}。"},
+        condition="STATE：对 --target 所求之量，幂律、对步数对数的直线和过各次评估的直线，连续 {fits} 次查看时在最后一个计划步都差目标其损失或错误的 {margin}（余弦计划为 {margin_decay}）。",
+        traps="没有 --target 就不作判断。step 计划随每次衰减下降：最后一次之后才判断。续训的运行不判断。",
+        variants={
+            "why.never": "连续三次查看其曲线（最近一次在第 {step} 步）：{models} 个模型都不会好于 {least}；它将停在 {limit}。",
+            "why.evaluations": "连续三次查看其评估（最近一次在第 {step} 步）：过它们的两条直线都不会好于 {least}。",
+        },
     ),
 }

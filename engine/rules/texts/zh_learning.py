@@ -29,7 +29,7 @@ RULES: dict[str, RuleText] = {
     "loss-oscillation": RuleText(
         title="{run} 来回摆动 {swing} 个百分点",
         why="最近 {of} 次评估中有 {n} 次是转折点:它越过目标而不收敛。",
-        evidence={"share": "转折点", "swing": "摆幅", "best": "最佳精度", "now": "当前精度", "lr": "学习率"},
+        evidence={"share": "转折点", "swing": "摆幅", "best": "最佳精度", "now": "当前精度", "lr": "学习率", "cos": "相邻梯度的余弦", "stable": "1 / 曲率"},
         remedies={
             "lower": R("降低学习率", "lr {lr} -> {new}", "摆幅减半"),
             "batch": R("或使用更大的批次", "batch {batch} -> {more}", "每步噪声更小"),

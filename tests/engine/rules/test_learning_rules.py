@@ -81,6 +81,18 @@ def test_swings_between_evaluations_are_an_oscillation() -> None:
     assert a.remedies[0].quantity == "lr 0.001 -> 0.0005"
 
 
+def test_where_steps_jump_across_the_curvature_gives_the_rate() -> None:
+    s = Scene()
+    run = s.run(optimizer="sgd")
+    for a in (0.6, 0.75, 0.62, 0.78, 0.63):
+        s.train(run, 100, lr=0.1, grad_cos=lambda n: -0.9 if n % 20 == 0 else math.nan, grad_growth=4.0)
+        run.event("eval", "eval", None, accuracy=a, loss=1.0)
+        s.go()
+    a_ = s.alert("loss-oscillation")
+    assert values(a_)["Cosine of successive gradients"] == -0.9
+    assert a_.remedies[0].quantity == "lr 0.1 -> 0.0217"  # 0.1 / (1 + 0.9 x 4)
+
+
 def test_a_steady_rise_and_small_noise_are_none() -> None:
     s = Scene()
     run = s.run()

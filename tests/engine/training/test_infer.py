@@ -143,6 +143,11 @@ def test_a_checkpoint_of_another_model_is_refused_with_its_keys(trained: Path, t
     assert roots(state) == {"checkpoint-mismatch"}
 
 
+def test_a_request_that_finds_the_server_at_rest_has_waited_for_nothing(trained: Path) -> None:
+    queues = list(measured(trained, rate=40, requests=40).columns["queue_s"])
+    assert len(queues) == 40 and queues.count(0.0) > 0
+
+
 def test_a_stop_ends_a_measurement_in_good_order(trained: Path) -> None:
     from dctop.engine.training import control
 

@@ -286,3 +286,10 @@ def test_the_origin_of_a_loss_that_is_not_finite() -> None:
     assert wlayers.origin(model.train(), x) == {"origin": "activation", "layer": "Conv2d 0"}
     assert model.training and torch.equal(state, torch.get_rng_state())
     assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_how_the_gradient_turns_is_told_now_and_then() -> None:
+    loop = Loop(net()).go(60)
+    cosines, growths = loop.found("grad_cos"), loop.found("grad_growth")
+    assert min(cosines) == 10 and cosines.keys() == growths.keys()
+    assert all(-1.0 <= c <= 1.0 for c in cosines.values()) and all(g > 0 for g in growths.values())

@@ -94,6 +94,52 @@ def test_the_training_set_is_spoilt_as_said(tmp_path: Path) -> None:
     assert 70 < left[0] < 130 and left[1:] == [1000] * 9 and thin.train_count == len(thin.images)
 
 
+def test_labels_are_confused_and_samples_ordered_as_said(tmp_path: Path) -> None:
+    confused = Images()
+    planter(tmp_path, "labels-confused:0.5").seen(confused)
+    counts = torch.bincount(confused.labels).tolist()
+    assert 400 < counts[3] < 600 and counts[3] + counts[4] == 2000
+    drill, images = planter(tmp_path, "by-class:50@2-200"), Images()
+    drill.seen(images)
+    drawn = torch.arange(32)
+    assert torch.equal(drill.chosen(1, drawn), drawn)
+    seen = [set(images.labels[drill.chosen(n, drawn)].tolist()) for n in (2, 49, 50, 150)]
+    assert seen == [{0}, {0}, {1}, {3}]
+
+
+def test_the_same_batch_is_read_again_and_again(tmp_path: Path) -> None:
+    drill = planter(tmp_path, "same-batch@2-3")
+    one, two, three = torch.arange(4), torch.arange(4, 8), torch.arange(8, 12)
+    assert torch.equal(drill.chosen(1, one), one) and torch.equal(drill.chosen(2, two), two)
+    assert torch.equal(drill.chosen(3, three), two) and torch.equal(drill.chosen(4, three), three)
+
+
+def test_gradients_are_too_large_only_while_planted(tmp_path: Path) -> None:
+    drill = planter(tmp_path, "grad-scale:16@2-2")
+    net = drill.built(torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False)))
+    norms = []
+    for step in (1, 2, 3):
+        net.zero_grad()
+        net(drill.batch(step, torch.ones(1, 2))).sum().backward()
+        norms.append(net[0].weight.grad.norm().item())
+    assert norms[1] == pytest.approx(16 * norms[0]) and norms[2] == norms[0]
+
+
+def test_a_schedule_begins_anew(tmp_path: Path) -> None:
+    drill, rates = planter(tmp_path, "lr-restart:10@1-25"), []
+    for number in range(1, 28):
+        drill.begin(number)
+        rates.append(drill.lr_factor)
+    assert rates[0] == rates[10] == rates[20] == 1.0 and rates[26] == 1.0
+    assert rates[9] == pytest.approx(0.122, abs=1e-3) and rates[:10] == sorted(rates[:10], reverse=True)
+
+
+def test_shuffled_labels_of_an_evaluation_belong_to_other_samples(tmp_path: Path) -> None:
+    drill, x = planter(tmp_path, "eval-shuffled@2"), torch.arange(5)
+    assert torch.equal(drill.evaluated(1, x), x)
+    assert drill.evaluated(2, x).tolist() == [4, 0, 1, 2, 3]
+
+
 def test_the_network_begins_spoilt_as_said(tmp_path: Path) -> None:
     def net() -> torch.nn.Sequential:
         torch.manual_seed(0)

@@ -1,0 +1,144 @@
+"""Whether an alert on a healthy run was true: by what the kernel's files said meanwhile, or by how the run
+went on. Pure; the criteria were written down before any long control was run.
+
+Whatever no criterion confirms is a false alarm. Nothing here looks at a rule's own evidence or thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+Class = Literal["false", "machine", "true", "remark"]
+"""`machine`: true, of the machine that others use as well (no fault of the run). `true`: true of the run, as
+its later course shows. `remark`: a note any measurement of a model may earn."""
+ORDER: tuple[Class, ...] = ("false", "machine", "true", "remark")
+
+SPEED = ("throughput-regression", "cpu-contended", "input-bound", "step-jitter", "infer-latency-regression",
+         "infer-tail", "infer-queueing", "cpu-single-core", "straggler-wait", "infer-slo")  # fmt: skip
+REMARKS = ("infer-cold-start", "infer-batch1-bound", "infer-model-heavy")
+WAITED, STEAL, ROSE, FULL = 0.10, 0.05, 0.5, 0.9
+"""Share of the time a run's main thread was runnable without a processor; processors stolen; processors more
+than before taken by others; share of all processors that were busy."""
+PRESSED = 5.0
+"""Per cent of the time some task waited (avg10, at its highest within the minute)."""
+WORSE, BETTER = 1.03, 0.98
+"""Of a later loss against the best before; of the loss later against that when a plateau was told."""
+
+Surroundings = Mapping[str, Mapping[str, float]]
+
+
+def classify(alert: Mapping[str, Any], run: Mapping[str, Any] | None) -> tuple[Class, str]:
+    """(class, why in a few words) of one alert of the journal; `run`: what is known of its run in the end."""
+    rule, seen = str(alert["rule"]), alert.get("around") or {}
+    if rule in REMARKS and alert["severity"] == "info":
+        return "remark", "of any model"
+    told = _of_run(rule, alert, run) if run is not None else None
+    told = told or _of_machine(rule, alert, seen, cores=float(alert.get("cores") or 1))
+    return told or ("false", "nothing confirms it")
+
+
+def _of_machine(
+    rule: str, alert: Mapping[str, Any], seen: Surroundings, cores: float
+) -> tuple[Class, str] | None:
+    now, before = seen.get("now", {}), seen.get("before", {})
+    why: str | None = None
+    if rule in SPEED:
+        why = contention(now, before)
+    elif rule == "anomaly":
+        why = contention(now, before) or changed(now, before)
+    elif rule == "cpu-saturated":
+        why = _said("processors busy", now.get("busy", 0.0) / cores, FULL)
+    elif rule == "cpu-steal":
+        why = _said("stolen", now.get("steal", 0.0), STEAL)
+    elif rule in ("psi-io", "iowait", "disk-util", "disk-latency", "disk-bound"):
+        why = _said("pressure of I/O, %", now.get("pressure_io", 0.0), PRESSED) or _said(
+            "disk busy", now.get("disk", 0.0), 0.5
+        )
+    elif rule in ("psi-memory", "host-mem-low"):
+        why = _said("pressure of memory, %", now.get("pressure_memory", 0.0), PRESSED) or (
+            "little memory available" if now.get("available", 1.0) < 0.15 else None
+        )
+    elif rule == "oom-killed" and alert["entity"] == "node":
+        why = _said("kills counted by the kernel", now.get("oom_kills", 0.0), 1.0)
+    elif rule in ("disk-fill", "inode-fill", "shm-exhausted"):
+        free = (alert.get("space") or {}).get("inodes" if rule == "inode-fill" else "free", 1.0)
+        why = f"{100 * free:.0f} % free" if free < 0.15 else None
+    return None if why is None else ("machine", why)
+
+
+def contention(now: Mapping[str, float], before: Mapping[str, float]) -> str | None:
+    """Whether somebody took processors away from the run."""
+    more = now.get("others", 0.0) - before.get("others", 0.0) if before else 0.0
+    return (
+        _said("share of the time without a processor", now.get("waited", 0.0), WAITED)
+        or _said("processors stolen", now.get("steal", 0.0), STEAL)
+        or _said("processors more for others", more, ROSE)
+    )
+
+
+def changed(now: Mapping[str, float], before: Mapping[str, float]) -> str | None:
+    """Whether the load of the machine really is another one than before."""
+    if not before:
+        return None
+    for name in ("others", "ours", "iowait"):
+        by = abs(now.get(name, 0.0) - before.get(name, 0.0))
+        if by >= ROSE:
+            return f"load of {name} changed by {by:.1f} processors"
+    return None
+
+
+def _said(what: str, value: float, least: float) -> str | None:
+    return f"{what}: {value:.2f}" if value >= least else None
+
+
+def _of_run(rule: str, alert: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[Class, str] | None:
+    at = int(alert["opened_ns"])
+    why: str | None = None
+    if rule == "overfitting":
+        why = _overfitted(at, run.get("evals") or ())
+    elif rule == "plateau":
+        why = _stood_still(at, run.get("losses") or ())
+    elif rule == "slow-convergence":
+        why = "it ended short of its target" if run.get("reached") is False else None
+    return None if why is None else ("true", why)
+
+
+def _overfitted(at: int, evals: Sequence[Sequence[float | None]]) -> str | None:
+    """`evals`: (wall ns, loss). The best evaluation lies before, and what came from then on was worse."""
+    known = [(w, x) for w, x in evals if w is not None and x is not None]
+    before = [x for w, x in known if w <= at]
+    if len(before) < 2:
+        return None
+    best = min(before)
+    later = [x for w, x in known if w > at] or before[-1:]
+    mean = sum(later) / len(later)
+    worse = min(later) >= best and mean >= WORSE * best
+    return f"evaluations then {best:.3f} at best, later {mean:.3f}" if worse else None
+
+
+def _stood_still(at: int, losses: Sequence[Sequence[float]]) -> str | None:
+    """`losses`: (wall ns, median of a piece of the run). What was left of the run brought next to nothing."""
+    before = [x for w, x in losses if w <= at][-5:]
+    later = [x for w, x in losses if w > at]
+    if len(before) < 5 or len(later) < 10:
+        return None
+    then, end = sorted(before)[len(before) // 2], sorted(later[-5:])[2]
+    return f"loss {then:.3g} then, {end:.3g} in the end" if end >= BETTER * then else None
+
+
+def with_roots(
+    alerts: Sequence[Mapping[str, Any]], told: Sequence[tuple[Class, str]]
+) -> list[tuple[Class, str]]:
+    """A symptom that nothing else confirms shares the class of the alert it was shown under."""
+    out = list(told)
+    for i, a in enumerate(alerts):
+        root = a.get("symptom_of")
+        if root is None or out[i][0] != "false":
+            continue
+        for j, b in enumerate(alerts):
+            near = b["session"] == a["session"] and abs(int(b["opened_ns"]) - int(a["opened_ns"])) < 15 * 60e9
+            if b["rule"] == root and near and told[j][0] != "false":
+                out[i] = (told[j][0], f"symptom of {root}: {told[j][1]}")
+                break
+    return out
