@@ -128,6 +128,8 @@ def facts(recording: Recording, fields: Sequence[str] = Process._fields) -> dict
     runs = []
     for run in recording.every_run():
         for name in sorted(run.columns):
+            if all(v != v for v in run.columns[name]):  # later versions know more fields
+                continue
             steps.update(name.encode() + b",".join(str(v).encode() for v in run.columns[name]))
         runs.append([run.id, run.status, run.step, len(run.columns["step"]), len(run.events), len(run.evals),
                      list(run.log_tail)])  # fmt: skip
