@@ -26,6 +26,7 @@ from dctop.engine.rules.base import (
     num,
 )
 from dctop.engine.rules.deaths import age
+from dctop.engine.rules.floors import untrained
 from dctop.engine.rules.layers import layer_at
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.turning import turning
@@ -385,16 +386,17 @@ class _Episodes(RunRule):
 
 
 class LossSpike(_Episodes):
-    """3 of the last 5 steps with L > med100 + 5 MAD and L > 1.5 med100; then 20 steps of silence. 0 false
-    alarms in 8,000 healthy steps, 10 of 10 injections found 2-3 steps late; a z-score of 2.5 gave 149 false
-    ones (verified). Late training has tiny medians: hence both terms (PaLM; llm-foundry; Lightning), and
-    below a median of 0.2, where one sample in a batch is most of its loss, the highest of the 100 steps
-    before as well (measured on digits, 99 % right: 57 false ones in 9,000 steps without)."""
+    """3 of the last 5 steps with L > med100 + 5 MAD, L > 1.5 med100 and L above a tenth of what knowing
+    nothing costs (ln C, else the first losses); then 20 steps of silence. 0 false alarms in 8,000 healthy
+    steps, 10 of 10 injections found 2-3 steps late; a z-score of 2.5 gave 149 false ones (verified). Late
+    training has tiny medians: hence all terms (PaLM; llm-foundry; Lightning), and below a median of 0.2,
+    where one sample in a batch is most of its loss, the highest of the 100 steps before as well (measured on
+    digits, 99 % right: 57 false ones in 9,000 steps without)."""
 
     id = "loss-spike"
     severities = "w"
     thresholds: ClassVar[Mapping[str, float]] = {
-        "mads": 5.0, "times": 1.5, "of5": 3.0, "quiet_steps": 20.0, "small": 0.2,
+        "mads": 5.0, "times": 1.5, "of5": 3.0, "quiet_steps": 20.0, "small": 0.2, "floor": 0.1,
     }  # fmt: skip
     source = "PaLM section 5.1; llm-foundry; verified: 0 false alarms in 8,000 steps"
 
@@ -404,7 +406,8 @@ class LossSpike(_Episodes):
         if max([losses[i] for i in rows]) <= self.t["times"] * middle:  # as nearly always
             scan.recent = [*scan.recent, *(steps[i] for i in rows[-5:])][-5:]
             return []
-        limit = max(middle + self.t["mads"] * (mad(base, middle) or 0.0), self.t["times"] * middle)
+        floor = self.t["floor"] * (untrained(run) or 0.0)
+        limit = max(middle + self.t["mads"] * (mad(base, middle) or 0.0), self.t["times"] * middle, floor)
         if middle < self.t["small"]:
             limit = max(limit, *base)
         out: list[Item] = []

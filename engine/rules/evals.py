@@ -18,6 +18,7 @@ from dctop.engine.rules.base import (
     RunRule,
     num,
 )
+from dctop.engine.rules.floors import negligible
 from dctop.engine.rules.measured import number_at, same_data, value_at
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import finite, median
@@ -130,8 +131,8 @@ class ConfidenceShift(RunRule):
     """The test loss jumps to more than twice the best one between two evaluations while the training loss
     stays (at most 1.3 x): the model is the same, what it is shown is not. More than 20 x is the mark of a
     missing `/ 255`: accuracy fell by 1-5 points there while the loss rose 105-118 x (verified), so accuracy
-    is the wrong detector. Overfitting is slow: it rises over several evaluations. Clear below 1.5 x. Less
-    than 0.05 more is no matter of confidence: nearly all that is sure is right.
+    is the wrong detector. Overfitting is slow: it rises over several evaluations. Clear below 1.5 x. Not
+    judged below 2 % of what knowing nothing costs (ln C): 0.001 and 0.003 are the same.
     At inference: NLL more than twice that of the training's own evaluation, or of the baseline; the
     temperature that makes it least is measured (Guo et al. 2017)."""
 
@@ -140,7 +141,8 @@ class ConfidenceShift(RunRule):
     kind = "state"
     severities = "w"
     thresholds: ClassVar[Mapping[str, float]] = {
-        "times": 2.0, "clear": 1.5, "train_times": 1.3, "scale_times": 20.0, "least": 0.05, "hold_s": 0.0,
+        "times": 2.0, "clear": 1.5, "train_times": 1.3, "scale_times": 20.0, "floor": 0.02,
+        "hold_s": 0.0,
     }  # fmt: skip
     subject = "any"
     after_end = True
@@ -161,7 +163,7 @@ class ConfidenceShift(RunRule):
             return Needs("evals", "2")
         best_at = min(range(len(points)), key=lambda i: points[i][1])
         best, now = points[best_at][1], points[-1][1]
-        if best <= 0 or now < self.t["clear"] * best:
+        if best <= 0 or now < self.t["clear"] * best or negligible(run, now, self.t["floor"]):
             return ()
         # The jump is between two evaluations, not the sum of many.
         jump = next(
@@ -172,8 +174,6 @@ class ConfidenceShift(RunRule):
         if before is None or after is None:
             return Needs("field", "loss")
         level = WARNING if sudden and after <= self.t["train_times"] * before else 0
-        if now - best < self.t["least"]:
-            level = 0
         known = points[-1][2], points[best_at][2]
         return (
             Reading(

@@ -73,7 +73,7 @@ RULES: dict[str, RuleText] = {
             "skip": R("Lasting: restart 100 steps earlier and skip 200 to 500 batches", "from step {back}", "the spike does not come again"),
             "clip": R("Clip gradients at what is healthy here", "max norm {clip}", "smaller spikes"),
         },
-        condition="EVENT: {of5} of the last 5 steps with L > med100 + {mads} MAD and L > {times} med100, where med100 < {small} also > the highest of the 100 before; then {quiet_steps} steps of silence.",
+        condition="EVENT: {of5} of the last 5 steps with L > med100 + {mads} MAD, L > {times} med100 and L > {floor} of what knowing nothing costs, where med100 < {small} also > the highest of the 100 before; then {quiet_steps} steps of silence.",
         traps="One hard batch; late training has tiny medians, so both terms must hold.",
     ),
     "grad-exploding": RuleText(
@@ -109,9 +109,9 @@ RULES: dict[str, RuleText] = {
             "raise": R("Raise the learning rate: updates are small", "lr {lr} -> {higher}", "a fall within 200 steps"),
             "stop": R("Or stop here: it is done", "saves {left}", "no accuracy lost"),
         },
-        condition="STATE: gain < {gain_pct} % over {steps} steps while L > {loss_share} ln C: warning; {evals} evaluations, over at least as many epochs, without {min_delta} more accuracy: a note.",
+        condition="STATE: gain < {gain_pct} % over {steps} steps while L > {loss_share} ln C: warning; {evals} evaluations, over at least as many epochs, without {min_delta} more accuracy, and the newest third of all in the mean without it or {min_gain} less loss than the third before: a note.",
         traps="Already converged: only a note.",
-        variants={"why.evals": "{since} evaluations have not bettered an accuracy of {best} %."},
+        variants={"why.evals": "The newest third of the evaluations is in the mean no better than the third before; the best accuracy, {best} %, is {since} evaluations ago."},
     ),
     "overfitting": RuleText(
         title="{run} overfits: validation loss {above} % above its best",
@@ -122,7 +122,7 @@ RULES: dict[str, RuleText] = {
             "regularise": R("Regularise", "weight decay 1e-4 to 1e-2, dropout 0.2 to 0.5", "the gap narrows"),
             "augment": R("Augment the data, or stop early", "{since} evaluations saved", "validation loss stays near {best}"),
         },
-        condition="STATE: validation loss > best + {above_pct} % and + {least} for {evals} evaluations while the training loss falls, and (L_val - L_train) / L_train > {gap}; clear below {clear_pct} %.",
+        condition="STATE: validation loss > best + {above_pct} % for {evals} evaluations while the training loss falls, and (L_val - L_train) / L_train > {gap}, more than {noise} x the noise of the evaluations; clear below {clear_pct} %.",
         traps="Training loss is measured during the epoch, with dropout on.",
     ),
 }

@@ -31,7 +31,7 @@ RULES: dict[str, RuleText] = {
             "warm": R("If inputs agree: divide the logits by a temperature", "T = {t}", "NLL {loss} -> {after} at the same accuracy"),
             "temperature": R("If inputs agree: calibrate by a temperature on the test logits", None, "lower test loss at the same accuracy"),
         },
-        condition="STATE: test loss > {times} x best and {least} above it within one evaluation while the training loss is <= {train_times} x what it was; clear below {clear} x; at inference NLL against the training's evaluation or the baseline.",
+        condition="STATE: test loss > {times} x best, and {floor} of what knowing nothing costs, within one evaluation while the training loss is <= {train_times} x what it was; clear below {clear} x; at inference NLL against the training's evaluation or the baseline.",
         traps="Overfitting rises over several evaluations; accuracy falls by few points only.",
         variants={
             "title.infer": "{run}: NLL is {times} x the training's own",

@@ -71,7 +71,7 @@ RULES: dict[str, RuleText] = {
             "skip": R("持续的：从 100 步之前重启并跳过 200 到 500 个批", "从第 {back} 步", "尖峰不再出现"),
             "clip": R("按此处的正常值裁剪梯度", "最大范数 {clip}", "尖峰变小"),
         },
-        condition="EVENT：最近 5 步中有 {of5} 步 L > med100 + {mads} MAD 且 L > {times} med100，med100 < {small} 时还须高于此前 100 步的最高值；随后静默 {quiet_steps} 步。",
+        condition="EVENT：最近 5 步中有 {of5} 步 L > med100 + {mads} MAD、L > {times} med100 且 L > 一无所知时损失的 {floor}，med100 < {small} 时还须高于此前 100 步的最高值；随后静默 {quiet_steps} 步。",
         traps="单个难批；训练后期中位数极小，故两个条件须同时满足。",
     ),
     "grad-exploding": RuleText(
@@ -107,9 +107,9 @@ RULES: dict[str, RuleText] = {
             "raise": R("提高学习率：更新很小", "lr {lr} -> {higher}", "200 步内下降"),
             "stop": R("或到此为止：已经完成", "节省 {left}", "不损失准确率"),
         },
-        condition="STATE：{steps} 步内改善 < {gain_pct} % 且 L > {loss_share} ln C：警告；{evals} 次评估（至少跨同样多轮）准确率提高不到 {min_delta}：提示。",
+        condition="STATE：{steps} 步内改善 < {gain_pct} % 且 L > {loss_share} ln C：警告；{evals} 次评估（至少跨同样多轮）准确率提高不到 {min_delta}，且最近三分之一的评估平均比此前三分之一准确率提高不到 {min_delta}、损失下降不到 {min_gain}：提示。",
         traps="已经收敛：仅提示。",
-        variants={"why.evals": "{since} 次评估都没有超过 {best} % 的准确率。"},
+        variants={"why.evals": "最近三分之一的评估平均不比此前三分之一更好；最佳准确率 {best} % 在 {since} 次评估之前。"},
     ),
     "overfitting": RuleText(
         title="{run} 过拟合：验证损失比最佳高 {above} %",
@@ -120,7 +120,7 @@ RULES: dict[str, RuleText] = {
             "regularise": R("正则化", "权重衰减 1e-4 到 1e-2，dropout 0.2 到 0.5", "差距缩小"),
             "augment": R("数据增强，或提前停止", "省下 {since} 次评估的训练", "验证损失保持在 {best} 附近"),
         },
-        condition="STATE：验证损失连续 {evals} 次评估高于最佳 + {above_pct} % 且 + {least} 而训练损失下降，且 (L_val - L_train) / L_train > {gap}；低于 {clear_pct} % 解除。",
+        condition="STATE：验证损失连续 {evals} 次评估高于最佳 + {above_pct} % 而训练损失下降，且 (L_val - L_train) / L_train > {gap}，并超出评估噪声的 {noise} 倍；低于 {clear_pct} % 解除。",
         traps="训练损失是在 epoch 之中、dropout 打开时测得的。",
     ),
 }

@@ -31,7 +31,7 @@ RULES: dict[str, RuleText] = {
             "warm": R("若输入一致：把 logits 除以温度", "T = {t}", "同样准确率下 NLL {loss} -> {after}"),
             "temperature": R("若输入一致：用温度校准测试 logits", None, "同样准确率下测试损失更低"),
         },
-        condition="STATE：一次评估内测试损失 > {times} x 最好值且高出 {least}，而训练损失 <= {train_times} x 原值；低于 {clear} x 时解除；推理时以 NLL 对训练的评估或基线。",
+        condition="STATE：一次评估内测试损失 > {times} x 最好值且高于一无所知时损失的 {floor}，而训练损失 <= {train_times} x 原值；低于 {clear} x 时解除；推理时以 NLL 对训练的评估或基线。",
         traps="过拟合在多次评估中缓慢上升；准确率只降几个点。",
         variants={
             "title.infer": "{run}：NLL 是训练自己的 {times} 倍",

@@ -230,13 +230,35 @@ def test_plateau_while_the_loss_is_high() -> None:
 def test_a_converged_run_is_a_note() -> None:
     s = Scene()
     run = s.run()
-    for accuracy in (0.90, 0.915, 0.914, 0.915, 0.9149):
+    for accuracy in (0.90, 0.912, 0.915, 0.914, 0.915, 0.9149, 0.915, 0.9145):
         s.train(run, 200, loss=noisy(0.3))
         run.event("eval", "eval", loss=0.3, accuracy=accuracy)
     s.go()
     a = s.alert("plateau")
     assert a.severity == "info"
     assert "91.5" in a.why
+
+
+def test_evaluations_that_go_up_and_down_but_get_better_are_no_plateau() -> None:
+    """Of a healthy run: three in a row below the best before, and on it went."""
+    s = Scene()
+    run = s.run()
+    for accuracy in (0.8135, 0.8395, 0.863, 0.8615, 0.8845, 0.888, 0.901, 0.89, 0.895, 0.8995, 0.902, 0.9035):
+        s.train(run, 100, loss=noisy(0.3))
+        run.event("eval", "eval", loss=1.0 - accuracy, accuracy=accuracy)
+        s.go()
+        s.quiet("plateau", but_checked=False)
+    s.quiet("plateau")
+
+
+def test_a_loss_that_still_falls_is_no_plateau_though_the_accuracy_stands() -> None:
+    s = Scene()
+    run = s.run()
+    for i in range(12):
+        s.train(run, 100, loss=noisy(0.3))
+        run.event("eval", "eval", loss=0.5 * 0.97**i, accuracy=0.9)
+    s.go()
+    s.quiet("plateau")
 
 
 def test_a_falling_loss_is_no_plateau() -> None:
@@ -277,6 +299,30 @@ def test_one_bad_evaluation_is_no_overfitting() -> None:
     run = s.run()
     epochs(s, run, [*TUTORIAL[:8], (0.145, 0.30), (0.13, 0.245)])
     s.quiet("overfitting")
+
+
+def test_evaluations_that_go_up_and_down_are_no_overfitting() -> None:
+    """Of a healthy run at batch 8: two bad ones after a lucky one; later it got better still."""
+    s = Scene()
+    run = s.run()
+    losses = (0.42, 0.3837, 0.40, 0.3717, 0.38, 0.3409, 0.36, 0.3316, 0.3446, 0.33, 0.3324, 0.3014, 0.312,
+              0.3203, 0.31, 0.33, 0.3454)  # fmt: skip
+    epochs(s, run, [(0.4 - 0.01 * i, loss) for i, loss in enumerate(losses)])
+    s.quiet("overfitting")
+
+
+def test_a_loss_of_next_to_nothing_neither_overfits_nor_spikes() -> None:
+    s = Scene()
+    run = s.run()
+    curve = (0.0356, 0.0149, 0.0037, 0.0013, 0.0046, 0.0192, 0.03)
+    epochs(s, run, [(0.01 * 0.5**i, loss) for i, loss in enumerate(curve)])
+    s.quiet("overfitting")
+    s.train(run, 300, loss=noisy(0.001, 0.0001))
+    s.train(run, 20, 5, loss=0.05)
+    s.quiet("loss-spike")
+    s.train(run, 300, loss=noisy(0.001, 0.0001))
+    s.train(run, 20, 5, loss=0.5)
+    assert s.alert("loss-spike").severity == "warning"
 
 
 def test_a_worse_loss_in_both_is_no_overfitting() -> None:

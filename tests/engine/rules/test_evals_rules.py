@@ -49,6 +49,16 @@ def test_a_test_loss_that_jumps_while_training_goes_on() -> None:
     assert values(alert)["Test loss"] == 62.0 and alert.remedies[0].key == "scale"
 
 
+def test_next_to_nothing_does_not_jump() -> None:
+    scene = Scene()
+    run = scene.run()
+    for at, loss in ((100, 0.004), (200, 0.0013), (300, 0.0192)):
+        scene.train(run, 100, loss=noisy(0.001, 0.0001))
+        evaluated(run, at, loss)
+        scene.go()
+    scene.quiet("confidence-shift")
+
+
 def test_overfitting_is_no_jump() -> None:
     scene = Scene()
     run = scene.run()
