@@ -6,6 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import itemgetter
 from typing import ClassVar
 
@@ -453,7 +454,9 @@ class LossSpike(_Episodes):
 
 class GradExploding(_Episodes):
     """Unclipped gradient norm > 10 x the median of the 100 steps before and twice their highest (late in
-    training, and on few samples, most norms are near nothing and some are not: measured, one false alarm), or
+    training, and on few samples, most norms are near nothing and some are not: measured, one false alarm),
+    and above the median of the run's first 30 norms (what is learned to the end has norms of 0.008, and one
+    of 1.96 is 252 times as much: measured, a second), or
     the median of the last 20 > 5 x the median of up to 500, at least 100 over 500 steps; on the 30 to 100
     known norms before (a fast run measures every fifth to twentieth). 0 and 1 false alarms in 8,000
     steps. Clip at p90 (healthy: p50 3.55, p90 5.5, p99 7.8); where that would clip more than half of the
@@ -471,6 +474,24 @@ class GradExploding(_Episodes):
     field_name = "grad_norm"
     least = 30
 
+    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
+        super().__init__(overrides)
+        self._firsts: dict[str, float] = {}
+
+    def forget(self, run_id: str) -> None:
+        super().forget(run_id)
+        self._firsts.pop(run_id, None)
+
+    def _first(self, run: RunWindow) -> float:
+        """Median of the first 30 norms, those of the warm-up left out; 0 where the run's beginning is not
+        known."""
+        known = self._firsts.get(run.id)
+        if known is None:
+            norms = run.column("grad_norm")[run.since(run.learning_begin() - 1) :]
+            firsts = list(islice((v for v in norms if v - v == 0), self.least))
+            known = self._firsts[run.id] = median(firsts) or 0.0
+        return known
+
     def known(self, run: RunWindow, scan: _Scan, n: int) -> list[int]:
         """A fast run measures so few that they lie over thousands of steps."""
         steps, found, begin = run.column("step"), run.sparse(self.field_name), run.learning_begin()
@@ -485,7 +506,7 @@ class GradExploding(_Episodes):
             return []
         steps, norms = run.column("step"), run.column("grad_norm")
         out: list[Item] = []
-        limit = max(self.t["times"] * middle, self.t["above_peak"] * max(base))
+        limit = max(self.t["times"] * middle, self.t["above_peak"] * max(base), self._first(run))
         for i in rows:
             if norms[i] > limit:
                 if steps[i] > scan.quiet_until:
@@ -495,7 +516,8 @@ class GradExploding(_Episodes):
         slow = [] if out else self._slow(run, steps[i])
         if slow:
             recent, all_of_it = median(slow[-20:]), median(slow)
-            if recent is not None and all_of_it and recent > self.t["slow_times"] * all_of_it:
+            risen = recent is not None and recent > self._first(run)
+            if risen and recent is not None and all_of_it and recent > self.t["slow_times"] * all_of_it:
                 if steps[i] > scan.quiet_until:
                     out.append(self._say(run, i, recent, all_of_it, self.t["slow_times"], slow))
                 scan.quiet_until = steps[i] + self.t["quiet_steps"]

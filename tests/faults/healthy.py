@@ -120,7 +120,7 @@ class Watch:
     def _first(self, alert: Alert, run: RunState | None) -> dict[str, Any]:
         self.about.add(alert.entity)
         with self._lock:
-            seen = around(self._witness.looks, None if run is None else run.pid)
+            seen = around(self._witness.looks, None if run is None else run.id)
         return {
             "session": self._session, "id": alert.id, "rule": alert.rule, "entity": alert.entity,
             "severity": alert.severity, "opened_ns": alert.opened_wall_ns, "closed_ns": None,
@@ -211,7 +211,8 @@ def _start(part: Part, seed: int, before: str | None, runs: Path) -> launcher.La
     if part.resume:
         assert before is not None
         asked = json.loads((runs / before / "run.json").read_text())["config"]
-        return launcher.launch({"max_steps": asked["max_steps"]}, resume=before)
+        more = {"max_steps": asked["max_steps"], "workload": part.config.get("workload", "mnist-cnn")}
+        return launcher.launch(more, resume=before)
     return launcher.launch({"threads": 1, "seed": seed, **part.config})
 
 
@@ -228,7 +229,7 @@ def facts(state: RunState) -> dict[str, Any]:
     asked = asked if isinstance(asked, Mapping) else {}
     return {
         "status": state.status, "reason": state.reason, "steps": state.step,
-        "evals": [[e.get("wall_ns"), e.get("loss")] for e in state.evals],
+        "evals": [[e.get("wall_ns"), e.get("loss"), e.get("accuracy")] for e in state.evals],
         "losses": pieces(list(state.columns["wall_ns"]), list(state.columns["loss"])),
         "reached": reached(state, float(asked.get("target") or 0.0)),
     }  # fmt: skip

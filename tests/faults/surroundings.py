@@ -6,6 +6,7 @@ and no threshold with its rules.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from pathlib import Path
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count() or 1
 KEEP_S = 900.0
+PEAKS = ("busy", "others", "ours", "iowait", "disk", "steal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Look:
     """CPU seconds of this process: the engine that watches."""
     waited: Mapping[int, float]
     """Process -> seconds its main thread was runnable without a processor, of the runs' processes."""
+    run_of: Mapping[int, str]
+    """Process -> name of the run whose directory it works in."""
     disk_busy: Mapping[str, float] = field(default_factory=dict)
     pressure: Mapping[str, float] = field(default_factory=dict)
     """cpu, io, memory -> avg10 of `some`, per cent."""
@@ -42,46 +46,50 @@ class Look:
 
 
 class Witness:
-    """Looks when told; keeps a quarter of an hour. `folder`: processes with their working directory below it
-    are the runs'."""
+    """Looks when told; keeps a quarter of an hour. `folder`: the state folder of the runs; a process belongs
+    to the run in whose directory it works."""
 
     def __init__(self, folder: Path) -> None:
-        self._prefix = os.fspath(folder.resolve()) + "/"
-        self._is_ours: dict[tuple[int, str], bool] = {}
+        self._prefix = os.fspath(folder.resolve() / "dctop" / "runs") + "/"
+        self._runs: dict[tuple[int, str], str | None] = {}
         self.looks: deque[Look] = deque()
 
     def look(self) -> Look:
         cpu = [int(x) / TICK for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        ours, waited = self._processes()
+        ours, waited, run_of = self._processes()
         now = Look(
             time.monotonic(), cpu[0] + cpu[1] + cpu[2] + cpu[5] + cpu[6], cpu[7], cpu[4], ours,
-            time.process_time(), waited, _disks(), _pressure(), _available(), _oom_kills(),
+            time.process_time(), waited, run_of, _disks(), _pressure(), _available(), _oom_kills(),
         )  # fmt: skip
         self.looks.append(now)
         while now.mono - self.looks[0].mono > KEEP_S:
             self.looks.popleft()
         return now
 
-    def _processes(self) -> tuple[dict[int, float], dict[int, float]]:
-        ours, waited, seen = {}, {}, {}
+    def _processes(self) -> tuple[dict[int, float], dict[int, float], dict[int, str]]:
+        ours, waited, run_of = {}, {}, {}
+        seen: dict[tuple[int, str], str | None] = {}
         for entry in os.scandir("/proc"):
             if not entry.name.isdigit():
                 continue
             try:
                 fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
                 key = (int(entry.name), fields[19])
-                mine = self._is_ours.get(key)
-                if mine is None:
-                    place = Path(entry.path, "cwd").readlink()
-                    mine = f"{place}/".startswith(self._prefix)
-                seen[key] = mine
-                if mine:
+                run = self._runs[key] if key in self._runs else self._run_at(Path(entry.path, "cwd"))
+                seen[key] = run
+                if run is not None:
                     ours[key[0]] = (int(fields[11]) + int(fields[12])) / TICK
                     waited[key[0]] = int(Path(entry.path, "schedstat").read_text().split()[1]) / 1e9
+                    run_of[key[0]] = run
             except (OSError, ValueError, IndexError):
                 continue
-        self._is_ours = seen
-        return ours, waited
+        self._runs = seen
+        return ours, waited, run_of
+
+    def _run_at(self, cwd: Path) -> str | None:
+        """The run a process belongs to by its working directory: FOLDER/dctop/runs/RUN."""
+        place = f"{cwd.readlink()}/"
+        return place.removeprefix(self._prefix).split("/", 1)[0] if place.startswith(self._prefix) else None
 
 
 def _disks() -> dict[str, float]:
@@ -115,10 +123,11 @@ def _oom_kills() -> int:
     return 0
 
 
-def between(a: Look, b: Look, pid: int | None = None) -> dict[str, float]:
+def between(a: Look, b: Look, run: str | None = None) -> dict[str, float]:
     """Means over the time from `a` to `b`, in processors: `busy`, `ours` (the runs), `others` (neither they
-    nor the watching engine), `steal`, `iowait`; `waited`: share of the time in which the main thread of `pid`
-    was without a processor it asked for; `disk`: share of the time the busiest disk was busy."""
+    nor the watching engine), `steal`, `iowait`; `waited`: share of the time in which the main thread of a
+    process of the run was without a processor it asked for, of that which waited longest; `disk`: share of
+    the time the busiest disk was busy."""
     span = max(1e-6, b.mono - a.mono)
     ours = sum(max(0.0, t - a.ours.get(p, 0.0)) for p, t in b.ours.items())
     busy = b.busy - a.busy
@@ -129,26 +138,29 @@ def between(a: Look, b: Look, pid: int | None = None) -> dict[str, float]:
         "available": b.available, "oom_kills": float(b.oom_kills - a.oom_kills),
         **{f"pressure_{k}": v for k, v in b.pressure.items()},
     }  # fmt: skip
-    if pid is not None and pid in b.waited and pid in a.waited:
-        out["waited"] = (b.waited[pid] - a.waited[pid]) / span
+    own = [b.waited[p] - a.waited[p] for p, of in b.run_of.items() if of == run and p in a.waited]
+    if run is not None and own:
+        out["waited"] = max(own) / span
     return out
 
 
-def around(looks: deque[Look], pid: int | None, last_s: float = 60.0) -> dict[str, dict[str, float]]:
-    """`now`: the last minute; `before`: the time before that, as far back as it is kept (of a run: since it
-    was first seen)."""
-    known = [x for x in looks if pid is None or pid in x.waited] or list(looks)
+def around(looks: deque[Look], run: str | None, last_s: float = 60.0) -> dict[str, dict[str, float]]:
+    """`now`: the last minute; `peak`: the highest between two looks of the last half minute; `before`: the
+    time before the minute, as far back as it is kept (of a run: since it was first seen)."""
+    known = [x for x in looks if run is None or run in x.run_of.values()] or list(looks)
     if len(known) < 2:
         return {}
     end = known[-1]
     inside = [x for x in known if end.mono - x.mono <= last_s]
     begin = inside[0] if len(inside) > 1 else known[-2]
-    out = {"now": between(begin, end, pid)}
+    out = {"now": between(begin, end, run)}
+    for what in ("cpu", "io", "memory"):
+        out["now"][f"pressure_{what}"] = max((x.pressure.get(what, 0.0) for x in inside), default=0.0)
+    late = [x for x in known if end.mono - x.mono <= last_s / 2]
+    steps = [between(a, b) for a, b in itertools.pairwise(late)]
+    out["peak"] = {k: max((x[k] for x in steps), default=0.0) for k in PEAKS}
     if begin.mono - known[0].mono >= 10.0:
-        out["before"] = between(known[0], begin, pid)
-    out["now"]["pressure_cpu"] = max((x.pressure.get("cpu", 0.0) for x in inside), default=0.0)
-    out["now"]["pressure_io"] = max((x.pressure.get("io", 0.0) for x in inside), default=0.0)
-    out["now"]["pressure_memory"] = max((x.pressure.get("memory", 0.0) for x in inside), default=0.0)
+        out["before"] = between(known[0], begin, run)
     return out
 
 

@@ -85,6 +85,8 @@ def test_a_torn_line_is_left_out(tmp_path: Path) -> None:
         ({"others": 1.2}, {"others": 1.1}, "false"),
         ({"others": 1.2}, {}, "false"),
         ({"waited": 0.02, "busy": 2.0}, {"others": 0.0}, "false"),
+        ({"busy": 1.95, "others": 0.8}, {"others": 0.85}, "machine"),
+        ({"busy": 1.95, "others": 0.1}, {"others": 0.1}, "false"),
     ],
 )
 def test_a_slow_run_is_true_only_if_somebody_took_processors_away(
@@ -118,6 +120,30 @@ def test_a_plateau_is_true_if_the_rest_of_the_run_brought_nothing() -> None:
     assert classify(alert("plateau"), {"losses": flat[:12]})[0] == "false"
 
 
+def test_a_plateau_of_evaluations_is_true_if_they_were_no_better_in_the_end() -> None:
+    def run(*losses: float) -> dict[str, Any]:
+        return {"evals": [[(80 + 10 * i) * S, x, 0.9] for i, x in enumerate(losses)], "losses": []}
+
+    assert classify(alert("plateau"), run(0.3, 0.31, 0.3, 0.31, 0.3, 0.3))[0] == "true"
+    assert classify(alert("plateau"), run(0.3, 0.31, 0.3, 0.29, 0.26, 0.25))[0] == "false"
+    assert classify(alert("plateau"), run(0.3, 0.31, 0.3, 0.31))[0] == "false"
+
+
+def test_ten_busy_minutes_are_true_if_they_were_busy() -> None:
+    now, before = {"seconds": 60.0, "busy": 1.0}, {"seconds": 540.0, "busy": 1.8}
+    assert classify(alert("cpu-saturated", around={"now": now, "before": before}), None)[0] == "machine"
+    calm = {"seconds": 540.0, "busy": 1.2}
+    assert classify(alert("cpu-saturated", around={"now": now, "before": calm}), None)[0] == "false"
+
+
+def test_an_unusual_moment_is_true_if_the_load_was_another_if_only_for_seconds() -> None:
+    seen = {"now": {"others": 0.2}, "peak": {"others": 0.9}, "before": {"others": 0.1}}
+    assert classify(alert("anomaly", around=seen), None)[0] == "machine"
+    disk = {"now": {}, "peak": {"disk": 0.4}, "before": {"disk": 0.0}}
+    assert classify(alert("anomaly", around=disk), None)[0] == "machine"
+    assert classify(alert("anomaly", around={"now": {}, "peak": {}, "before": {}}), None)[0] == "false"
+
+
 def test_short_of_a_target_is_true_only_of_a_run_that_ended_short_of_it() -> None:
     assert classify(alert("slow-convergence"), {"reached": False})[0] == "true"
     assert classify(alert("slow-convergence"), {"reached": True})[0] == "false"
@@ -133,12 +159,14 @@ def test_a_symptom_shares_its_roots_class_unless_it_is_false() -> None:
 def test_surroundings_tell_the_last_minute_from_the_time_before() -> None:
     def look(t: float) -> Look:
         late = max(0.0, t - 100)  # from 100 s on a neighbour takes a whole processor
-        return Look(t, t + late, 0.0, 0.0, {5: 0.9 * t}, 0.05 * t, {5: 0.5 * late})
+        waited = {5: 0.5 * late, 6: 0.1 * late, 7: 0.9 * late}
+        return Look(t, t + late, 0.0, 0.0, {5: 0.9 * t}, 0.05 * t, waited, {5: "r1", 6: "r1", 7: "r2"})
 
-    seen = around(deque(look(float(t)) for t in range(0, 161, 2)), 5)
+    seen = around(deque(look(float(t)) for t in range(0, 161, 2)), "r1")
+    assert seen["peak"]["others"] == pytest.approx(1.05)
     assert seen["now"]["others"] == pytest.approx(1.05) and seen["now"]["waited"] == pytest.approx(0.5)
     assert seen["before"]["others"] == pytest.approx(0.05) and seen["before"]["ours"] == pytest.approx(0.9)
-    assert around(deque([look(1.0)]), 5) == {}
+    assert around(deque([look(1.0)]), "r1") == {}
 
 
 def test_every_scenario_comes_once_a_round_and_its_options_are_valid() -> None:

@@ -2,6 +2,8 @@
 went on. Pure; the criteria were written down before any long control was run.
 
 Whatever no criterion confirms is a false alarm. Nothing here looks at a rule's own evidence or thresholds.
+After the first hour had been seen, criteria were added where these could not have told: of a plateau by
+evaluations, of all processors taken, of a short change (`peak`), of ten busy minutes.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ ORDER: tuple[Class, ...] = ("false", "machine", "true", "remark")
 SPEED = ("throughput-regression", "cpu-contended", "input-bound", "step-jitter", "infer-latency-regression",
          "infer-tail", "infer-queueing", "cpu-single-core", "straggler-wait", "infer-slo")  # fmt: skip
 REMARKS = ("infer-cold-start", "infer-batch1-bound", "infer-model-heavy")
-WAITED, STEAL, ROSE, FULL = 0.10, 0.05, 0.5, 0.9
+WAITED, STEAL, ROSE, FULL = 0.10, 0.05, 0.5, 0.8
 """Share of the time a run's main thread was runnable without a processor; processors stolen; processors more
-than before taken by others; share of all processors that were busy."""
+than before taken by others; share of all processors that were busy, over all that is kept."""
+TAKEN, HELD = 0.95, 0.25
+"""Share of all processors that were busy in the minute; processors others held of them."""
 PRESSED = 5.0
 """Per cent of the time some task waited (avg10, at its highest within the minute)."""
 WORSE, BETTER = 1.03, 0.98
@@ -44,11 +48,11 @@ def _of_machine(
     now, before = seen.get("now", {}), seen.get("before", {})
     why: str | None = None
     if rule in SPEED:
-        why = contention(now, before)
+        why = contention(now, before, cores)
     elif rule == "anomaly":
-        why = contention(now, before) or changed(now, before)
+        why = contention(now, before, cores) or changed(seen.get("peak", now), before)
     elif rule == "cpu-saturated":
-        why = _said("processors busy", now.get("busy", 0.0) / cores, FULL)
+        why = _said("share of all processors busy", _overall("busy", now, before) / cores, FULL)
     elif rule == "cpu-steal":
         why = _said("stolen", now.get("steal", 0.0), STEAL)
     elif rule in ("psi-io", "iowait", "disk-util", "disk-latency", "disk-bound"):
@@ -67,13 +71,21 @@ def _of_machine(
     return None if why is None else ("machine", why)
 
 
-def contention(now: Mapping[str, float], before: Mapping[str, float]) -> str | None:
+def _overall(what: str, *spans: Mapping[str, float]) -> float:
+    """The mean over all spans together."""
+    seconds = sum(s.get("seconds", 0.0) for s in spans)
+    return sum(s.get(what, 0.0) * s.get("seconds", 0.0) for s in spans) / seconds if seconds else 0.0
+
+
+def contention(now: Mapping[str, float], before: Mapping[str, float], cores: float) -> str | None:
     """Whether somebody took processors away from the run."""
     more = now.get("others", 0.0) - before.get("others", 0.0) if before else 0.0
+    full = now.get("busy", 0.0) >= TAKEN * cores and now.get("others", 0.0) >= HELD
     return (
         _said("share of the time without a processor", now.get("waited", 0.0), WAITED)
         or _said("processors stolen", now.get("steal", 0.0), STEAL)
         or _said("processors more for others", more, ROSE)
+        or (f"all processors taken, {now['others']:.2f} by others" if full else None)
     )
 
 
@@ -85,7 +97,8 @@ def changed(now: Mapping[str, float], before: Mapping[str, float]) -> str | None
         by = abs(now.get(name, 0.0) - before.get(name, 0.0))
         if by >= ROSE:
             return f"load of {name} changed by {by:.1f} processors"
-    return None
+    busier = now.get("disk", 0.0) - before.get("disk", 0.0)
+    return _said("share of the time more that a disk was busy", busier, 0.1)
 
 
 def _said(what: str, value: float, least: float) -> str | None:
@@ -98,7 +111,7 @@ def _of_run(rule: str, alert: Mapping[str, Any], run: Mapping[str, Any]) -> tupl
     if rule == "overfitting":
         why = _overfitted(at, run.get("evals") or ())
     elif rule == "plateau":
-        why = _stood_still(at, run.get("losses") or ())
+        why = _no_better(at, run.get("evals") or ()) or _stood_still(at, run.get("losses") or ())
     elif rule == "slow-convergence":
         why = "it ended short of its target" if run.get("reached") is False else None
     return None if why is None else ("true", why)
@@ -106,7 +119,7 @@ def _of_run(rule: str, alert: Mapping[str, Any], run: Mapping[str, Any]) -> tupl
 
 def _overfitted(at: int, evals: Sequence[Sequence[float | None]]) -> str | None:
     """`evals`: (wall ns, loss). The best evaluation lies before, and what came from then on was worse."""
-    known = [(w, x) for w, x in evals if w is not None and x is not None]
+    known = [(w, x) for w, x, *_ in evals if w is not None and x is not None]
     before = [x for w, x in known if w <= at]
     if len(before) < 2:
         return None
@@ -115,6 +128,16 @@ def _overfitted(at: int, evals: Sequence[Sequence[float | None]]) -> str | None:
     mean = sum(later) / len(later)
     worse = min(later) >= best and mean >= WORSE * best
     return f"evaluations then {best:.3f} at best, later {mean:.3f}" if worse else None
+
+
+def _no_better(at: int, evals: Sequence[Sequence[float | None]]) -> str | None:
+    """The last three evaluations of the run are in the mean no better than the last three before."""
+    known = [(w, x) for w, x, *_ in evals if w is not None and x is not None]
+    before, later = [x for w, x in known if w <= at][-3:], [x for w, x in known if w > at][-3:]
+    if len(before) < 3 or len(later) < 3:
+        return None
+    then, end = sum(before) / 3, sum(later) / 3
+    return f"evaluations {then:.3g} then, {end:.3g} in the end" if end >= BETTER * then else None
 
 
 def _stood_still(at: int, losses: Sequence[Sequence[float]]) -> str | None:

@@ -193,6 +193,19 @@ def test_chance_level_of_a_run_that_measures_accuracy_now_and_then() -> None:
     assert s.alert("chance-level").severity == "critical"
 
 
+def test_gradients_of_what_is_learned_to_the_end_do_not_explode() -> None:
+    """They are near nothing then, and 250 times as much is still less than at the beginning."""
+    s = Scene()
+    run = s.run()
+    s.train(run, 200, grad_norm=3.0)
+    s.train(run, 600, grad_norm=0.008)
+    s.train(run, 1, grad_norm=1.96)
+    s.train(run, 200, grad_norm=0.008)
+    s.quiet("grad-exploding")
+    s.train(run, 1, grad_norm=40.0)
+    assert s.alert("grad-exploding").severity == "warning"
+
+
 def test_slowly_growing_gradients() -> None:
     s = Scene()
     run = s.run()
