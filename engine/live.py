@@ -178,6 +178,7 @@ class LiveEngine:
             thread.join(2.0)
         if self.notifier is not None:
             self.notifier.stop()
+        self._past.close()  # a reader would keep the recorder from leaving one file
         self.stop_recording(reason)
         self._past.close()
         if self._usual is not None and self._rules is not None:

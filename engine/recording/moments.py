@@ -202,7 +202,8 @@ class Moments:
             steps.refresh(self._db)
         columns = steps.columns(self._db, rows if isinstance(rows, int) else 0)
         if steps.bad:
-            self.problems.add(f"steps of run {run_id}: {steps.bad} damaged blocks left out")
+            blocks = "a damaged block" if steps.bad == 1 else f"{steps.bad} damaged blocks"
+            self.problems.add(f"steps of run {run_id}: {blocks} left out")
         hot["log_tail"] = self._lines.at(run_id, seq)
         if self._lines.damaged:
             self.problems.add("output: a damaged row")

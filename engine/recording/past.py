@@ -65,5 +65,8 @@ class Past:
     def close(self) -> None:
         """Let go of the file; a later `source` opens it again."""
         if self._source is not None:
+            from dctop.engine.recording.store import settle
+
             self._source.close()
+            settle(self._source.recording.path)
         self._source, self._opened, self._retry_at = None, None, 0.0

@@ -150,7 +150,7 @@ def create(db: sqlite3.Connection, durability: str, wal: bool) -> None:
     db.execute(f"PRAGMA user_version={USER_VERSION}")
     db.execute(f"PRAGMA journal_mode={'WAL' if wal else 'TRUNCATE'}")
     db.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
-    db.execute("PRAGMA wal_autocheckpoint=256")
+    db.execute("PRAGMA wal_autocheckpoint=128")
     db.execute("PRAGMA journal_size_limit=4194304")
     db.execute("PRAGMA cache_size=-2048")
     db.execute("PRAGMA temp_store=MEMORY")

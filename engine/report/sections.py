@@ -119,7 +119,7 @@ class Report:
         )
         when = utc(a.opened_wall_ns, True)
         blocks.append(
-            Para(say("top", time=when, title=_sentence(a.title), why=_sentence(a.why), until=until))
+            Para(say("top", time=when, title=_sentence(a.title, say), why=_sentence(a.why, say), until=until))
         )
         rest = [i for i in f.incidents if i is not top]
         if rest:
@@ -364,7 +364,7 @@ class Report:
                         rule=a.rule,
                         severity=say(a.severity),
                         entity=a.entity,
-                        why=_sentence(a.why),
+                        why=_sentence(a.why, say),
                     )
                 )
             )
@@ -376,7 +376,7 @@ class Report:
             if a.ruled_out:
                 blocks.append(Para(say("ruled_out", texts="; ".join(a.ruled_out))))
             if a.cost:
-                blocks.append(Para(say("cost", text=_sentence(a.cost))))
+                blocks.append(Para(say("cost", text=_sentence(a.cost, say))))
         if incident.symptoms:
             told = [
                 say("symptoms.item", rule=a.rule, time=utc(a.opened_wall_ns), title=a.title)
@@ -420,9 +420,10 @@ def _title(f: Facts) -> str:
     return f.incidents[0].top.title
 
 
-def _sentence(text: str) -> str:
+def _sentence(text: str, say: Say) -> str:
+    """With the stop of the report's language, if it has none."""
     text = text.strip()
-    return text if text.endswith((".", "!", "?", "。")) else f"{text}."
+    return text if text.endswith((".", "!", "?", "。")) else text + say("stop")
 
 
 def _runs_told(facts: Facts) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from dctop.engine.recording.compare import Change, Difference, ProcessChange
 from dctop.probes.base import Value
-from dctop.tui.dialogs.compare import MOST, difference, rows, value
+from dctop.tui.dialogs.compare import MOST, compare_dialog, difference, rows, value
 from dctop.tui.draw.rows import row_width
 
 S = 10**9
@@ -45,3 +45,8 @@ def test_no_row_is_wider_than_the_box(w: int) -> None:
 def test_nothing_that_changed_is_said() -> None:
     text = "\n".join("".join(t for t, _ in row) for row in rows(Difference(5 * S, 9 * S, [], [], 7), 80))
     assert "none changed by 2 % or more" in text and "none came, went or changed" in text
+
+
+def test_the_time_between_is_that_between_the_clocks_shown() -> None:
+    dialog = compare_dialog(Difference(5 * S + 900_000_000, 35 * S + 800_000_000, [], [], 7))
+    assert dialog.title.endswith("(30s later)")

@@ -11,7 +11,7 @@ from rich.color import Color
 
 from dctop.tui import bars
 from dctop.tui.dialogs.base import LineEdit, TextDialog, wrap
-from dctop.tui.dialogs.forms import Field, FormDialog
+from dctop.tui.dialogs.forms import Field, FormDialog, InputDialog
 from dctop.tui.dialogs.lists import Item, ListDialog, matches
 from dctop.tui.dialogs.times import moment_ns, span_s
 from dctop.tui.draw.look import Look
@@ -295,6 +295,37 @@ def test_line_editing() -> None:
     edit.key("backspace", None)
     edit.key("backspace", None)
     assert edit.text == "x y cpu>5"
+
+
+def test_letters_scattered_over_a_line_are_found_only_where_no_line_has_the_words() -> None:
+    lines = ("run finished", "foul ink: no item", "other")
+    dialog = ListDialog("events", [Item(str(i), x) for i, x in enumerate(lines)], lambda _: None, search=True)
+    for char in "fini":
+        dialog.key(char, char)
+    assert [item.label for item in dialog.found] == ["run finished"]
+    dialog.key("t", "t")
+    assert [item.label for item in dialog.found] == ["foul ink: no item"]
+
+
+def test_typing_takes_the_place_of_what_was_offered() -> None:
+    def asked(*keys: str) -> str:
+        got: list[str] = []
+        dialog = InputDialog("jump", "by", "1m", lambda text: got.append(text))  # type: ignore[func-returns-value]
+        for key in keys:
+            dialog.key(key, key if len(key) == 1 else None)
+        assert row_width(dialog.body(20, 4, LOOKS[0])[0]) == 20
+        assert dialog.key("enter", None)
+        return got[0]
+
+    assert asked() == "1m"
+    assert asked("3", "0", "s") == "30s"
+    assert asked("backspace", "9", "m") == "9m"
+    assert asked("right", "3", "0", "s") == "1m30s"
+    assert asked("home", "2") == "21m"
+    assert asked("up", "x", "backspace", "5", "m") == "5m"
+    edit = LineEdit("1m", offered=True)
+    edit.insert("90s")
+    assert edit.text == "90s"
 
 
 @given(TEXT, st.integers(1, 40))

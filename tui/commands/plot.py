@@ -62,18 +62,22 @@ def run(args: Namespace) -> int:
             raise CommandError(f"{args.file}: no frame in it: nothing to plot", 1)
         t0, t1 = max(whole[0], part.t0 or whole[0]), min(whole[1], part.t1 or whole[1])
         keys = _chosen(recording, args.metric)
+        asked = {k for k in keys if k in args.metric}
         gaps = [(g.t0, g.t1) for g in recording.gaps]
         try:
             if args.redact:  # what a mount or a container is called stands in the label of its series
                 with redacted(recording) as (copy, redactor):
-                    keys = list(map(redactor.series, keys))
+                    keys, asked = list(map(redactor.series, keys)), set(map(redactor.series, asked))
                     curves = _curves(copy, keys, t0, max(t1, t0 + 1))
             else:
                 curves = _curves(recording, keys, t0, max(t1, t0 + 1))
         except RecordingError as e:
             raise CommandError(str(e), 1) from None
-    if not any(p.mean is not None for points in curves.values() for p in points):
+    read = {k for k, points in curves.items() if any(p.mean is not None for p in points)}
+    if not read:
         raise CommandError(f"{', '.join(keys)}: nothing was read of it in that range", 1)
+    # What a pattern found and nothing is known of (a run of another time) was not asked for.
+    curves = {k: points for k, points in curves.items() if k in read or k in asked}
     if args.plain or not sys.stdout.isatty():
         print("\n".join(_text(curves, args.size)))
     else:

@@ -46,13 +46,24 @@ class Dialog:
 class LineEdit:
     """One line of text being typed. Cursor is an index into `text`."""
 
-    def __init__(self, text: str = "", limit: int = 500) -> None:
+    def __init__(self, text: str = "", limit: int = 500, offered: bool = False) -> None:
+        """`offered`: the text is a proposal, which the first thing typed takes the place of."""
         self.text = text[:limit]
         self.cursor = len(self.text)
         self.limit = limit
+        self.offered = offered and bool(self.text)
 
     def key(self, key: str, char: str | None) -> bool:
         """True if the key meant something to the editor."""
+        if self.offered and key in ("backspace", "ctrl+h", "delete"):
+            self.text, self.cursor, self.offered = "", 0, False
+            return True
+        known = self._edit(key, char)
+        if known:
+            self.offered = False
+        return known
+
+    def _edit(self, key: str, char: str | None) -> bool:
         t, c = self.text, self.cursor
         if key in ("backspace", "ctrl+h"):
             if c:
@@ -83,6 +94,8 @@ class LineEdit:
 
     def insert(self, text: str) -> None:
         """Typed or pasted; line ends and control characters become spaces."""
+        if self.offered:
+            self.text, self.cursor, self.offered = "", 0, False
         new = "".join(c if c.isprintable() else " " for c in text)[: self.limit - len(self.text)]
         self.text = self.text[: self.cursor] + new + self.text[self.cursor :]
         self.cursor += len(new)
@@ -100,6 +113,8 @@ class LineEdit:
             self.text[self.cursor + 1 :],
         )
         other = S.SELECT if style != S.SELECT else S.INPUT
+        if self.offered:
+            style, other = other, style
         return fit_row([(head, style), (at, S.CRIT if other == style else S.BOLD), (tail, style)], w, style)
 
 

@@ -15,11 +15,13 @@ from dctop.tui.views.replaybar import span_text
 MOST = 24
 """Rows of each table: both fit a screen, or nearly."""
 _CELL = 11
+_S = 1_000_000_000
 
 
 def compare_dialog(d: Difference) -> TextDialog:
     """`d.a` is left, `d.b` right."""
-    title = f"{units.clock(d.a)} against {units.clock(d.b)} ({span_text(d.b - d.a)} later)"
+    later = (d.b // _S - d.a // _S) * _S  # as the clocks beside it say: ticks are no whole seconds
+    title = f"{units.clock(d.a)} against {units.clock(d.b)} ({span_text(later)} later)"
     return TextDialog(title, lambda w: rows(d, w), want=(110, 50))
 
 

@@ -33,7 +33,8 @@ def _label(e: EventLike, unicode: bool, with_day: bool) -> str:
 
 
 def _detail(e: EventLike) -> str:
-    return " ".join(x for x in (e.rule, e.entity) if x)
+    """Without what the title says."""
+    return " ".join(x for x in (e.rule, e.entity) if x and x not in e.title)
 
 
 def _lasted(e: EventLike) -> str:

@@ -226,10 +226,11 @@ class InputDialog(FormDialog):
         ok: Callable[[str], str | None],
         note: str = "",
     ) -> None:
-        """`ok` gets the text and returns an error line, or None to close."""
+        """`text` is offered: typing replaces it. `ok` gets the text and returns an error line, or None to
+        close."""
         super().__init__(
             title,
-            [Field("text", label, "text", text)],
+            [Field("text", label, "text", text, edit=LineEdit(text, offered=True))],
             lambda values: ok(str(values["text"] or "")),
             note=note,
         )

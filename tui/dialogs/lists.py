@@ -171,7 +171,9 @@ class ListDialog(Dialog):
         else:
             ranked = ((rank(query, item), n) for n, item in enumerate(self.items))
             order = sorted((r, n) for r, n in ranked if r is not None)
-            self.found = [self.items[n] for _, n in order]
+            # Letters scattered over a line are a guess: only where nothing has the words.
+            worded = [(r, n) for r, n in order if r < 1000]
+            self.found = [self.items[n] for _, n in worded or order]
         self.at = self.top = 0
 
     def _jump(self, char: str) -> None:

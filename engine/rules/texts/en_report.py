@@ -44,6 +44,7 @@ REPORT: dict[str, str] = {
     "no_alert": "No rule raised an alert in {span}. {runs}",
     "no_training": "No training ran.",
     "top": "{time} UTC: {title} {why} {until}",
+    "stop": ".",
     "until.open": "It was still open when the recording ends, {span} later.",
     "until.closed": "It closed after {span}.",
     "besides": "Besides {n} other incidents{named}:",

@@ -174,7 +174,7 @@ def _facts(alert: Alert) -> frozenset[str]:
     facts = {alert.entity, str(alert.first_step)}
     for e in alert.evidence:
         facts.add(str(e.value))
-        if isinstance(e.value, (int, float)):
+        if isinstance(e.value, (int, float)) and abs(e.value) < 1e18:  # NaN is none
             facts |= {num(e.value), num(e.value, 9), size(e.value), span(e.value)}
     return frozenset(facts)
 

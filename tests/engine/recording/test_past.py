@@ -148,3 +148,25 @@ def test_rules_that_are_loaded_late_bring_what_they_know_into_the_recording(tmp_
     known = next(rule for rule in rules.rules if isinstance(rule, Anomaly))
     assert known._saved == {"x.y": learned.state()}
     replay.close()
+
+
+@pytest.mark.parametrize("how", ["quit", "recording off, then quit", "recording off, then live again"])
+def test_who_looked_back_leaves_one_file(engine: LiveEngine, tmp_path: Path, how: str) -> None:
+    engine.start_recording(tmp_path / "a.dctop")
+    recorder = engine.recorder
+    assert recorder is not None and recorder.wait_opened(20)
+    engine.start()
+    assert engine.wait_ticks(5, 60) and engine.mark("")
+    while not engine.events():
+        assert engine.wait_ticks(1, 60)
+    if how != "quit":
+        engine.stop_recording()
+        assert len(list(tmp_path.iterdir())) == 3  # it is being read
+    if how.endswith("live again"):
+        engine.look_back(0)
+    else:
+        engine.stop()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.dctop"]
+    with open_recording(tmp_path / "a.dctop") as recording:
+        recording.check()
+        assert recording.info.closed and recording.info.problems == ()

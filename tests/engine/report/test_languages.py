@@ -104,3 +104,10 @@ def test_the_language_is_asked_for_or_the_locale_s(
         monkeypatch.setenv("LC_ALL", locale)
         assert main(["report", str(paths[0]), *argv]) == 0
         assert head in capsys.readouterr().out
+
+
+def test_sentences_end_as_the_language_does(paths: list[Path]) -> None:
+    with open_recording(paths[0]) as r:
+        told = {lang: markdown.render(report(r, lang=lang)) for lang in ("en", "zh")}
+    assert "is 91 % full. annlee fills 10.20.30.40. " in told["en"]
+    assert "is 91 % full。annlee fills 10.20.30.40。" in told["zh"]

@@ -88,6 +88,14 @@ def test_where_a_field_ends_the_numbers_tell() -> None:
     assert retold(there, "zh") == alert(RULES["worker-crashed"], "zh", d)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, 0.0, 1e300, 10**400, None, ""])
+def test_any_number_may_stand_in_the_evidence(value: float | str | None) -> None:
+    def told(lang: str) -> Alert:
+        return replace(disk_fill(lang), evidence=(Evidence({"en": "Left", "zh": "剩余"}[lang], value),))
+
+    assert repr(retold(told("en"), "zh")) == repr(told("zh"))
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -104,6 +104,23 @@ def test_without_a_terminal_a_plot_is_plain_text(path: Path, capsys: pytest.Capt
     assert lines[2].startswith("train.loss{run=run-7}")
 
 
+def test_of_a_pattern_only_what_was_read_is_plotted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Session(tmp_path / "a.dctop")
+    for frame in store.stream.take(60):
+        values = {f"fs.used_bytes{{mount=/{'old' if frame.seq <= 20 else 'new'}}}": frame.seq}
+        frame.samples["filesystem"] = Sample("filesystem", frame.mono_ns, frame.wall_ns, values)
+        store._write(frame)
+    path = store.close()
+    old, new = "fs.used_bytes{mount=/old}", "fs.used_bytes{mount=/new}"
+    for asked, shown in ((["fs.used_bytes"], [new]), ([old, "fs.used_bytes"], [old, new])):
+        assert main(["plot", str(path), *asked, "-b", "+40s"]) == 0
+        lines = capsys.readouterr().out.splitlines()[1:]
+        assert [line.split()[0] for line in lines] == shown
+    assert lines[0].endswith("nothing was read")
+
+
 def test_in_a_terminal_it_is_a_chart_of_its_size(path: Path) -> None:
     argv = [sys.executable, "-m", "dctop.tui.cli", "plot", str(path), "cpu.util_pct", "process.count"]
     with Terminal(argv, 100, 30) as terminal:
