@@ -130,7 +130,7 @@ def test_a_rare_class_explains_its_lost_recall() -> None:
     scene = Scene()
     run = training(scene, labels=[6] + [600] * 9)
     scene.train(run, 400)
-    for step in (200, 400):
+    for step in (200, 300, 400):
         run.event("eval", "", step, loss=0.9, accuracy=0.8, recall=[0.0, *[0.85] * 9])
     scene.go()
     assert scene.alert("class-recall-collapse").suppressed_by == "class-imbalance"
