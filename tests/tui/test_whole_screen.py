@@ -68,11 +68,17 @@ async def test_the_diagnosis_follows_the_selected_alert() -> None:
 
 
 async def test_the_empty_alert_list_says_what_is_watched() -> None:
-    app = make_app(FakeLive(), models=pane_models())
+    live = FakeLive()
+    app = make_app(live, models=pane_models())
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("A")
+        live.tick(3)  # the engine has its rules with the second
+        app.tick(0.0)
         await settle(pilot)
         assert "rules watch" in text_of(app)
+        await pilot.press("A")
+        app.tick(0.0)
+        await settle(pilot)
+        assert "NOT CHECKED" in text_of(app)
 
 
 async def test_a_click_on_the_timeline_seeks() -> None:
