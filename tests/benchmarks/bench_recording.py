@@ -7,9 +7,9 @@ Prints a table against the budgets (3 MB an hour, 0.5 ms CPU a frame; open 1 s, 
 noise, counters that rise unevenly, processes that come and go.
 
 CPU is measured twice: frame upon frame, as other recorders' figures are, and woken once a second as in real
-life, with cold caches; the latter beside a bare program that commits as many bytes. atop's raw log (`atop -w FILE 1`, of this node as
-it is, its collecting included) is written in the same run, and `dctop record` of this node beside it; where
-atop is missing it is named missing.
+life, with cold caches; the latter beside a bare program that commits as many bytes. atop's raw log (`atop -w
+FILE 1`, of this node as it is, its collecting included) is written in the same run, and `dctop record` of
+this node beside it; where atop is missing it is named missing.
 """
 
 from __future__ import annotations
