@@ -22,6 +22,8 @@ from dctop.engine.rules.texts.own import WORDS as OWN
 Fields = Mapping[str, str]
 LONGEST = 4000
 """Characters: a longer text was not made by a rule."""
+SURE = 12
+"""Characters of a text that fit no other language by chance; its catalogue need not be looked at."""
 _FORMATTER = Formatter()
 
 
@@ -164,6 +166,8 @@ def _how_told(text: RuleText, alert: Alert) -> int:
 def _from(alert: Alert, lang: str) -> str | None:
     """The language it is told in, if that is another one than `lang`."""
     own = _how_told(_texts(lang, alert.rule), alert)
+    if own > SURE:
+        return None
     others = [(_how_told(_texts(other, alert.rule), alert), other) for other in LANGUAGES if other != lang]
     most, other = max(others)
     return other if most > own else None
