@@ -81,7 +81,7 @@ class Plan:
             made[c.option] = int(self.size) if float(self.size).is_integer() and self.size >= 1 else self.size
         if c.fault:
             window = f"@{self.t0}" + (f"-{self.t1}" if self.t1 is not None else "")
-            made["fault"] = [c.fault.format(size=f"{self.size:g}") + window]
+            made["fault"] = [c.fault.format(size=f"{self.size:.12g}") + window]
         return made
 
 

@@ -17,7 +17,7 @@ RULES: dict[str, RuleText] = {
             "weights": R("Weight the loss by class", "w = N / (C n) = {weight}", "recall of {name} rises, others fall a little"),
             "data": R("Or sample {name} more often, augment it", None, "recall of {name} rises"),
         },
-        condition="STATE: recall of a class < {recall}, or {drop} below its best, in {evals} evaluations while the accuracy is above {accuracy}, after {samples} samples; at inference {infer_drop} below the training's evaluation with {support} samples.",
+        condition="STATE: recall of a class < {recall}, or {drop} below its best, in all evaluations of the last {samples} samples, at least {evals}, while the accuracy is above {accuracy}, after {samples} samples; at inference {infer_drop} below the training's evaluation with {support} samples.",
         traps="A class that is hard all along; early evaluations, before anything is learned; few samples of a class.",
         variants={"why.infer": "Over all classes {accuracy} % are right, so the mean hides it. The training's own evaluation found {best} %."},
     ),

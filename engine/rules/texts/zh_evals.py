@@ -17,7 +17,7 @@ RULES: dict[str, RuleText] = {
             "weights": R("按类别给损失加权", "w = N / (C n) = {weight}", "{name} 的召回率上升，其余略降"),
             "data": R("或更频繁地采样 {name}，并做增强", None, "{name} 的召回率上升"),
         },
-        condition="STATE：某类召回率 < {recall}，或比其最好值低 {drop}，连续 {evals} 次评估，且总准确率高于 {accuracy}，在 {samples} 个样本之后；推理时比训练的评估低 {infer_drop}，且有 {support} 个样本。",
+        condition="STATE：某类召回率 < {recall}，或比其最好值低 {drop}，在最近 {samples} 个样本内的所有评估（至少 {evals} 次）中，且总准确率高于 {accuracy}，在 {samples} 个样本之后；推理时比训练的评估低 {infer_drop}，且有 {support} 个样本。",
         traps="一直都难的类别；尚未学到东西的早期评估；样本太少的类别。",
         variants={"why.infer": "所有类别合计正确 {accuracy} %，平均值掩盖了它。训练自己的评估找到 {best} %。"},
     ),

@@ -41,6 +41,38 @@ def test_a_class_not_yet_found_is_no_collapse() -> None:
     scene.quiet("class-recall-collapse")
 
 
+def test_a_class_that_is_found_late_is_no_collapse_however_often_it_is_looked_at() -> None:
+    """Recalls of one class in a healthy run with an evaluation every 60 steps."""
+    scene = Scene()
+    run = scene.run()
+    recalls = (0.11, 0.09, 0.02, 0.04, 0.01, 0.08, 0.22, 0.09, 0.36, 0.12, 0.37)
+    for i, recall in enumerate(recalls, 1):
+        scene.train(run, 60, samples=32)
+        evaluated(run, 60 * i, 0.6, lost=recall)
+        scene.go()
+        assert not scene.found("class-recall-collapse"), 60 * i
+    scene.quiet("class-recall-collapse")
+
+
+def test_what_was_best_before_anything_was_learned_is_no_measure() -> None:
+    scene = Scene()
+    run = scene.run()
+    for i, recall in enumerate((0.89, 0.55, 0.22, 0.14, 0.14, 0.15, 0.13, 0.31, 0.2, 0.35), 1):
+        scene.train(run, 60, samples=32)
+        evaluated(run, 60 * i, 0.6, lost=recall)
+        scene.go()
+    scene.quiet("class-recall-collapse")
+    for i in range(11, 17):
+        scene.train(run, 60, samples=32)
+        evaluated(run, 60 * i, 0.6, lost=0.8 if i == 11 else 0.12)
+        scene.go()
+    scene.quiet("class-recall-collapse")
+    scene.train(run, 60, samples=32)
+    evaluated(run, 60 * 17, 0.6, lost=0.12)
+    scene.go()
+    assert scene.alert("class-recall-collapse").severity == "warning"
+
+
 def test_a_test_loss_that_jumps_while_training_goes_on() -> None:
     scene = Scene()
     run = scene.run()
