@@ -13,15 +13,16 @@ from dctop.engine.rules.base import (
     WARNING,
     Details,
     Ev,
+    KeepingRule,
     Needs,
     Outcome,
     Reading,
     Rule,
-    RunRule,
     num,
 )
 from dctop.engine.rules.learning import autocorrelation
-from dctop.engine.rules.runwindow import WARMUP_STEPS, RunWindow
+from dctop.engine.rules.runsteps import WARMUP_STEPS
+from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import median
 from dctop.engine.training.runstate import RunState
 
@@ -189,7 +190,7 @@ def fits_until(step: int, total: int) -> list[int]:
     return out
 
 
-class SlowConvergence(RunRule):
+class SlowConvergence(KeepingRule[dict[int, Projection | None]]):
     """A curve L(t) = a + b t^-c, fitted to the moving average (50 steps) of what `--target` asks for, the
     training loss or the share of wrong answers; plus the gap between it and the last three evaluations.
     Where three fits in a row, each of 10 % more steps, miss the target at the last planned step by a tenth
@@ -209,16 +210,7 @@ class SlowConvergence(RunRule):
     thresholds: ClassVar[Mapping[str, float]] = {"fits": 3.0, "margin": 0.1, "hold_s": 0.0}
     source = "power law of learning curves; SageMaker LossNotDecreasing"
 
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._made: dict[str, dict[int, Projection | None]] = {}
-
-    def forget(self, run_id: str) -> None:
-        self._made.pop(run_id, None)
-
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         target = run.config("config", "target")
         if not isinstance(target, (int, float)) or target <= 0:
             return Needs("target")
@@ -230,7 +222,7 @@ class SlowConvergence(RunRule):
         due = fits_until(min(step, total), total)[-n:]
         if len(due) < n:
             return Needs("steps", f"{fits_until(10 * max(FIRST, total), total)[n - 1]}")
-        made = self._made.setdefault(run.id, {})
+        made = self._kept.setdefault(run.id, {})
         for at in [old for old in made if old < due[0]]:
             del made[at]
         for at in due:
