@@ -101,7 +101,6 @@ class KnownRun:
     """Grows when there is something new besides steps."""
     _said: tuple[object, ...] = ()
     """What there was besides steps and events."""
-    _config: object = None
     settling: bool = False
     """It has ended, and some of its states have yet to clear."""
     done: set[str] = field(default_factory=set)
@@ -113,10 +112,10 @@ class KnownRun:
         """Take in what the log says now; `mark`: that of this state of the run."""
         self.window.bind(run)
         self.mark = mark
-        said = (run.status, run.mode)
-        if self.window.new_events or said != self._said or run.config is not self._config:
+        said = (run.status, run.mode, run.config)
+        if self.window.new_events or said != self._said:
             self.stir += 1
-            self._said, self._config = said, run.config
+            self._said = said
 
     def answer(self, slot: Slot[RunRule], changed: bool) -> tuple[Item, ...] | Needs | None:
         """What a rule says of the run now. None: nothing it reads has changed, or it is not its turn."""
