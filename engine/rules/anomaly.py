@@ -8,7 +8,10 @@ a node, and what comes within ten minutes of it is folded into it. All numbers a
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from dctop.engine.rules.alert import Alert
@@ -29,6 +32,7 @@ from dctop.engine.rules.base import (
 from dctop.engine.rules.detector import MUTE, Detector
 from dctop.engine.rules.watched import TRAINING, Hit, Watch, watches
 from dctop.engine.rules.window import ACTIVE, NS, Window, median
+from dctop.engine.training.runlog import kept, part
 
 if TYPE_CHECKING:
     from dctop.engine.training.runstate import RunState
@@ -103,6 +107,8 @@ class Anomaly(NodeRule):
             self._known = {v.key: v for group in self._by_probe.values() for v in group}
             self._restore()
         values, samples, now = snap.values, w.frame.samples, w.mono_ns
+        numbers: dict[str, float | None] = {}
+        """Of series with peers, looked up once for all of them."""
         for probe, group in self._by_probe.items():
             sample = samples.get(probe)
             if sample is None or self._samples.get(probe) is sample:
@@ -111,7 +117,9 @@ class Anomaly(NodeRule):
             for v in group:
                 x = values.get(v.key)
                 if v.peers:
-                    others = [o for o in map(snap.num, v.peers) if o is not None]
+                    if v.peers[0] not in numbers or v.key not in numbers:
+                        numbers.update((k, snap.num(k)) for k in (v.key, *v.peers))
+                    others = [o for k in v.peers if (o := numbers[k]) is not None]
                     middle = median(others)
                     if x is not None and middle is not None:
                         x = float(x) - middle
@@ -124,15 +132,19 @@ class Anomaly(NodeRule):
     def _run(self, run: RunState, now: int) -> None:
         """New steps of a run: training mode only, the logarithm of the loss."""
         seen, series = self._runs.get(run.id, (-math.inf, {}))
-        steps = run.columns.get("step")
-        if not steps or steps[-1] <= seen or run.mode not in ("train", None):
+        n = kept(run.columns)
+        if not n or run.mode not in ("train", None):
             return
-        first = len(steps)
-        while first and steps[first - 1] > seen:
-            first -= 1
+        at = max(0, n - BURST * BURST)
+        steps = part(run.columns, "step", at)
+        if steps[-1] <= seen:
+            return
+        if at and steps[0] > seen:  # all at once: of a log just found
+            at, steps = 0, part(run.columns, "step", 0)
+        new = bisect_right(steps, seen)
         for name, floor in TRAINING.items():
-            column = run.columns.get(name)
-            if column is None or len(column) < len(steps):
+            column = part(run.columns, name, at + new)
+            if len(column) < len(steps) - new:
                 continue
             v = series.get(name)
             if v is None:
@@ -140,11 +152,15 @@ class Anomaly(NodeRule):
                 v = series[name] = Watch(
                     key, f"train.{name}", "training", Detector(floor.absolute, floor.relative)
                 )
-            for x in grouped(column[first:]):
-                v.detector.update(math.log(x) if name == "loss" and x > 0.0 else x)
-                if v.detector.ratio >= self._vote:
+            values = grouped(column)
+            if name == "loss":
+                values = [math.log(x) if x > 0.0 else x for x in values]
+            detector, vote = v.detector, self._vote
+            for x in values:
+                detector.update(x)
+                if detector.ratio >= vote:
                     self._hit(v, now)
-                else:
+                elif v.loud_since is not None:
                     v.loud_since = None
         self._runs[run.id] = (steps[-1], series)
         if len(self._runs) > 8:
@@ -250,10 +266,22 @@ class Anomaly(NodeRule):
 def grouped(values: Sequence[float]) -> list[float]:
     """Finite values; of more than 32 the medians of 32 groups in order."""
     known = [x for x in values if x - x == 0]
-    if len(known) <= BURST:
+    n = len(known)
+    if n <= BURST:
         return known
-    step = len(known) / BURST
-    return [sorted(g)[len(g) // 2] for i in range(BURST) if (g := known[int(i * step) : int((i + 1) * step)])]
+    if n >= 3 * BURST:
+        return [sorted(known[a:b])[(b - a) // 2] for a, b in pairwise(_edges(n))]
+    # Groups of one to three: the larger of two, as above.
+    return [
+        known[a] if b - a == 1 else max(known[a:b]) if b - a == 2 else sorted(known[a:b])[1]
+        for a, b in pairwise(_edges(n))
+    ]
+
+
+@lru_cache(64)
+def _edges(n: int) -> tuple[int, ...]:
+    """Where `BURST` groups of `n` values begin and end."""
+    return tuple(int(i * (n / BURST)) for i in range(BURST + 1))
 
 
 # fmt: off

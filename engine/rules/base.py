@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from dctop.engine.rules.alert import Severity
 
@@ -111,8 +111,9 @@ class Rule(ABC):
     """Base of all rules. One instance an engine; it may remember (trails, cursors) between calls.
 
     `thresholds`: name -> default, each with its source in the class's docstring; `dctop.toml` overrides
-    them (`[rules.disk-fill] warn_pct = 15`), in force as `self.t`. `hold_s` there is how long the condition
-    must last before a STATE fires.
+    them (`[rules.disk-fill] warn_pct = 15`), in force as `self.t`. Three names mean the same in every rule:
+    `hold_s` is how long the condition must last before a STATE fires; `every_s` and, of a rule about runs,
+    `every_steps` are how seldom it is asked (slots.py): for windows in which less tells nothing.
     """
 
     id: ClassVar[str]
@@ -132,6 +133,8 @@ class Rule(ABC):
         if overrides:
             self.t.update({k: float(v) for k, v in overrides.items() if k in self.t})
         self.hold_s = self.t.get("hold_s", 0.0)
+        self.every_s = self.t.get("every_s", 0.0)
+        self.every_steps = self.t.get("every_steps", 0.0)
 
     def text(self, lang: str) -> RuleText | None:
         """Texts the rule brings itself; None: those of the catalogue."""
@@ -143,16 +146,13 @@ class NodeRule(Rule):
 
     always: ClassVar[bool] = False
     """Asked every tick, also while none of its probes read anything new (kernel events, elapsed time)."""
-    every_s: ClassVar[float] = 0.0
-    """Asked once in so many seconds: for windows of minutes, in which a second tells nothing. Counted on the
-    snapshots' own clock, so that a replay asks at the same moments."""
 
     @abstractmethod
     def judge(self, w: Window) -> Outcome: ...
 
 
 class RunRule(Rule):
-    """Looks at one training run; asked when something in its log changed."""
+    """Looks at one training run while it goes on; asked when something in its log changed."""
 
     scope: ClassVar[Literal["node", "run"]] = "run"
     subject: ClassVar[Literal["training", "inference", "any"]] = "training"
@@ -162,6 +162,10 @@ class RunRule(Rule):
     a measurement does not get well by ending."""
     every_tick: ClassVar[bool] = False
     """Also asked when nothing changed (silence is what it looks for)."""
+    in_training: ClassVar[bool] = False
+    """Asked only in the mode in which steps are judged; elsewhere there is nothing it could be about."""
+    of_events: ClassVar[bool] = False
+    """Reads only what the log says besides steps: not asked again because of steps alone."""
     after_end: ClassVar[bool] = False
     """Also asked of a run that has ended: it reads events, not steps."""
 
@@ -172,58 +176,18 @@ class RunRule(Rule):
         """The run is gone: drop what was remembered about it."""
 
 
-class BlockRule(RunRule):
-    """Looks again only after so many further steps: for windows of hundreds of steps that cost too much to go
-    through for every few."""
-
-    block: ClassVar[int] = 20
-
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._last: dict[str, tuple[int, Outcome]] = {}
-
-    def judge(self, run: RunWindow) -> Outcome:
-        if not run.training:
-            self._last.pop(run.id, None)
-            return NOT_APPLICABLE
-        step = (run.step or 0) // self.block
-        known = self._last.get(run.id)
-        if known is None or known[0] != step or isinstance(known[1], Needs):
-            known = self._last[run.id] = (step, self.look(run))
-        return known[1]
-
-    @abstractmethod
-    def look(self, run: RunWindow) -> Outcome:
-        """Judge a run in training."""
-
-    def forget(self, run_id: str) -> None:
-        self._last.pop(run_id, None)
+M = TypeVar("M")
 
 
-class PacedRule(RunRule):
-    """Looks again only after so many seconds: for means over a minute of several devices."""
-
-    every_s: ClassVar[float] = 5.0
+class KeepingRule(RunRule, Generic[M]):
+    """Keeps something about each run from one look to the next, by its id, until the run is gone."""
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
         super().__init__(overrides)
-        self._last: dict[str, tuple[int, Outcome]] = {}
-
-    def judge(self, run: RunWindow) -> Outcome:
-        if not run.training:
-            self._last.pop(run.id, None)
-            return NOT_APPLICABLE
-        at, known = run.node.mono_ns, self._last.get(run.id)
-        if known is None or at - known[0] >= self.every_s * 1e9 or isinstance(known[1], Needs):
-            known = self._last[run.id] = (at, self.look(run))
-        return known[1]
-
-    @abstractmethod
-    def look(self, run: RunWindow) -> Outcome:
-        """Judge a run in training."""
+        self._kept: dict[str, M] = {}
 
     def forget(self, run_id: str) -> None:
-        self._last.pop(run_id, None)
+        self._kept.pop(run_id, None)
 
 
 # -- words for numbers: the same in every language ---------------------------------------------------------

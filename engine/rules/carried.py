@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from dctop.engine.rules.alert import RANK, Alert, Evidence, Remedy
 from dctop.engine.rules.anomaly import Anomaly
-from dctop.engine.rules.base import Needs, Reading, Rule
+from dctop.engine.rules.base import Item, Needs, Reading, Rule
 from dctop.engine.rules.machine import EventMachine, MachineState, StateMachine
 from dctop.engine.rules.runwindow import RunWindow
+from dctop.engine.rules.slots import KnownRun
 from dctop.engine.rules.tracks import Moment, Track
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ VERSION = 1
 Tree = Any
 """Plain JSON: numbers, texts, and lists that begin with a letter saying what they are."""
 _MODULES = ("dctop.engine.rules.", "dctop.engine.metrics.trend", "dctop.probes.base")
-_PASSING = frozenset(("t", "hold_s", "_labels", "_samples"))
+_PASSING = frozenset(("t", "hold_s", "every_s", "every_steps", "_labels", "_samples"))
 """Of a rule: its settings, and what it knows by identity only."""
 _OF_RUN = ("first_bound_wall_ns", "changed_mono_ns", "seen_active", "_last_event", "_train_begin", "_classes")
 
@@ -183,13 +184,12 @@ def memory(engine: RuleEngine, text: Callable[[str], str] = str) -> dict[str, Tr
                         own[name] = w.guarded(value)
                     except _Foreign:
                         continue
-            quiet = all(isinstance(i, Reading) and i.level <= 0 for i in slot.items)
-            items = [Reading(*i[:3], None, i.hold_s, i.step) for i in slot.items if isinstance(i, Reading)]
+            items = _quiet(slot.items)
             slots[rule_id] = {
                 "memory": own,
-                "asked": slot.asked and quiet,
+                "asked": slot.asked and items is not None,
                 "turn": slot.turn,
-                "items": w.tree(items if quiet else []),
+                "items": w.tree(items or []),
                 "unknown": w.tree(slot.unknown),
                 "tracks": w.tree(list(slot.tracks.values())),
             }
@@ -197,6 +197,7 @@ def memory(engine: RuleEngine, text: Callable[[str], str] = str) -> dict[str, Tr
             run_id: [w.tree(known.mark), *(w.tree(getattr(known.window, n)) for n in _OF_RUN)]
             for run_id, known in engine._runs.items()
         }
+        turns = {run_id: _turns(w, engine, known) for run_id, known in engine._runs.items()}
         return {
             "version": VERSION,
             "ids": engine._ids.last,
@@ -204,9 +205,28 @@ def memory(engine: RuleEngine, text: Callable[[str], str] = str) -> dict[str, Tr
             "seq": engine._seq,
             "window": [engine._window.first_wall_ns, engine._window.stepped_mono_ns],
             "runs": runs,
+            "turns": turns,
             "slots": slots,
             "classes": w.classes,
         }  # fmt: skip
+
+
+def _quiet(items: Iterable[Item]) -> list[Item] | None:
+    """An answer without its texts; None: it says something, and the rule has to be asked anew."""
+    if not all(isinstance(i, Reading) and i.level <= 0 for i in items):
+        return None
+    return [Reading(*i[:3], None, i.hold_s, i.step) for i in items if isinstance(i, Reading)]
+
+
+def _turns(w: _Writer, engine: RuleEngine, known: KnownRun) -> dict[str, Tree]:
+    """Of the paced rules about a run: the turn in which each answered last, and what (`KnownRun.turns`)."""
+    found = {}
+    for slot in engine._per_run:
+        rule = slot.rule.id
+        items = _quiet(known.items.get(rule, ()))
+        if slot.paced and rule in known.turns and items is not None:
+            found[rule] = w.tree([known.turns[rule], known.unknown.get(rule), items])
+    return found
 
 
 def mapped(data: Mapping[str, Tree], text: Callable[[str], str]) -> dict[str, Tree]:
@@ -231,7 +251,11 @@ def mapped(data: Mapping[str, Tree], text: Callable[[str], str]) -> dict[str, Tr
         for rule, slot in data["slots"].items()
     }
     runs = {text(run_id): list(map(change, values)) for run_id, values in data["runs"].items()}
-    return {**data, "slots": slots, "runs": runs}
+    turns = {
+        text(run_id): {rule: change(told) for rule, told in rules.items()}
+        for run_id, rules in data.get("turns", {}).items()
+    }
+    return {**data, "slots": slots, "runs": runs, "turns": turns}
 
 
 def recall(engine: RuleEngine, data: Mapping[str, Tree], frame: Frame | None) -> None:
@@ -270,7 +294,15 @@ def _recall(engine: RuleEngine, data: Mapping[str, Tree], frame: Frame | None) -
         window = RunWindow(engine._window)
         for name, tree in zip(_OF_RUN, values, strict=True):
             setattr(window, name, reader.value(tree))
-        engine._take_up_run(run_id, window, reader.value(mark))
+        known = engine._runs[run_id] = KnownRun(window, reader.value(mark), recalled=True)
+        turns = data.get("turns", {}).get(run_id, {}) if frame is not None else {}
+        for rule_id, tree in turns.items():
+            turn, unknown, items = reader.value(tree)
+            known.turns[rule_id] = int(turn)
+            if isinstance(unknown, Needs):
+                known.unknown[rule_id] = unknown
+            if items:
+                known.items[rule_id] = tuple(map(_reading, items))
     if frame is not None:
         engine._samples = [tuple(map(frame.samples.get, probes)) for probes in engine._groups]
     engine._active = ("any",)  # so that what no run feeds any more is told at the next tick
@@ -282,6 +314,12 @@ def _recall(engine: RuleEngine, data: Mapping[str, Tree], frame: Frame | None) -
     engine._window.first_wall_ns, engine._window.stepped_mono_ns = data["window"]
     engine._explain()
     engine._publish()
+
+
+def _reading(item: object) -> Reading:
+    if not isinstance(item, Reading) or item.level > 0:
+        raise NotTaken("no quiet reading")
+    return item
 
 
 def _checked(track: object) -> Track:

@@ -189,7 +189,6 @@ class _CpuShare(NodeRule):
     kind = "state"
     problem = "compute"
     probes = ("cpu",)
-    every_s = 5.0
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
         super().__init__(overrides)
@@ -225,6 +224,7 @@ class CpuSaturated(_CpuShare):
         "clear_pct": 75.0,
         "own_pct": 50.0,
         "window_s": 600.0,
+        "every_s": 5.0,
         "hold_s": 0.0,
     }
     source = "Netdata 10min_cpu_usage"
@@ -273,6 +273,7 @@ class CpuSteal(_CpuShare):
         "warn_pct": 10.0,
         "clear_pct": 5.0,
         "window_s": 1200.0,
+        "every_s": 5.0,
         "hold_s": 0.0,
     }
     source = "Netdata 20min_steal_cpu; Prometheus HostCpuStealNoisyNeighbor"

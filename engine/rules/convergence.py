@@ -3,11 +3,12 @@ and 25 runs (RULES 6.3); they rank, they do not certify."""
 
 from __future__ import annotations
 
+import math
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from operator import itemgetter
 from typing import ClassVar
 
 from dctop.engine.rules.base import (
@@ -17,6 +18,7 @@ from dctop.engine.rules.base import (
     Details,
     Ev,
     Item,
+    KeepingRule,
     Needs,
     Occurrence,
     Outcome,
@@ -29,6 +31,7 @@ from dctop.engine.rules.base import (
 from dctop.engine.rules.deaths import age
 from dctop.engine.rules.floors import untrained
 from dctop.engine.rules.layers import layer_at
+from dctop.engine.rules.runsteps import TAIL
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.turning import turning
 from dctop.engine.rules.window import finite, mad, median, quantile
@@ -49,6 +52,7 @@ class LossNonfinite(RunRule):
     kind = "event"
     severities = "c"
     after_end = True
+    of_events = True
     source = "Composer NaNMonitor; SageMaker ExplodingTensor; verified, 0 steps of delay"
 
     def judge(self, run: RunWindow) -> Outcome:
@@ -146,12 +150,11 @@ class InitLossMismatch(RunRule):
         ln = run.ln_classes
         if ln is None:
             return Needs("classes")
-        losses, steps, walls = run.column("loss"), run.column("step"), run.column("wall_ns")
-        if not losses or losses[0] != losses[0]:
+        first = run.first("loss")
+        if first is None:
             return Needs("field", "loss")
         self._said.add(run.id)
-        first = losses[0]
-        if steps[0] > 1 or abs(first - ln) <= self.t["share"] * ln:
+        if (run.first("step") or 0) > 1 or abs(first - ln) <= self.t["share"] * ln:
             return ()
         evidence = [
             Ev("first", first, "", f"ln C ± {100 * self.t['share']:g} %"),
@@ -161,11 +164,11 @@ class InitLossMismatch(RunRule):
         facts = {"run": run.id, "first": num(first), "expected": num(ln), "classes": run.classes,
                  "times": num(first / ln)}  # fmt: skip
         remedies: Remedies = ["inputs", "bias", "init"] if first > ln else ["leak", "bias"]
-        at = int(walls[0]) if len(walls) and walls[0] == walls[0] else run.node.wall_ns
+        at = int(run.first("wall_ns") or run.node.wall_ns)
         return (Occurrence(run.id, WARNING, "first", at, Details(evidence, facts, remedies), 1),)
 
 
-class EarlyDivergence(RunRule):
+class EarlyDivergence(KeepingRule[int]):
     """L > 2 L0 within the first 100 steps, where L0 was near ln C (else it is init-loss-mismatch). Verified:
     fires at step 1 of Adam 3e-2, 1e-1, 1; never on healthy runs; misses SGD 1.0 (1.6x)."""
 
@@ -176,35 +179,29 @@ class EarlyDivergence(RunRule):
     thresholds: ClassVar[Mapping[str, float]] = {"times": 2.0, "steps": 100.0, "near": 0.5}
     source = "verified on 25 runs"
 
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._done: dict[str, int] = {}
-
-    def forget(self, run_id: str) -> None:
-        self._done.pop(run_id, None)
-
     def judge(self, run: RunWindow) -> Outcome:
         if run.resumed:
             return NOT_APPLICABLE
         ln = run.ln_classes
         if ln is None:
             return Needs("classes")
-        steps, losses = run.column("step"), run.column("loss")
-        if not losses or losses[0] != losses[0]:
-            return Needs("field", "loss")
-        first = losses[0]
-        if steps[0] > 1 or abs(first - ln) > self.t["near"] * ln:
-            return NOT_APPLICABLE
-        done = self._done.get(run.id, 0)
+        done = self._kept.get(run.id, 0)
+        """The step up to which it was judged."""
         if done >= self.t["steps"]:
             return ()
+        first = run.first("loss")
+        if first is None:
+            return Needs("field", "loss")
+        if (run.first("step") or 0) > 1 or abs(first - ln) > self.t["near"] * ln:
+            return NOT_APPLICABLE
+        steps, losses = run.column("step"), run.column("loss")
         end = min(bisect_left(steps, self.t["steps"] + 1), len(losses))
         begin = bisect_left(steps, done + 1)
         if end > begin:
-            self._done[run.id] = int(steps[end - 1])
+            self._kept[run.id] = int(steps[end - 1])
         for i in range(begin, end):
             if losses[i] > self.t["times"] * first:
-                self._done[run.id] = int(self.t["steps"])
+                self._kept[run.id] = int(self.t["steps"])
                 return (self._say(run, i, losses[i], first),)
         return ()
 
@@ -234,7 +231,7 @@ class _Medians:
     best_step: int = 0
 
 
-class LossDiverging(RunRule):
+class LossDiverging(KeepingRule[_Medians]):
     """Median of the last n = max(20, 640 / B) losses > 1.5 x the best such median and > best + 0.3, after
     step 120; clear below 1.2 x. n counts samples: 20 steps at batch 8 gave 22 false episodes in 4,000 steps,
     80 none (verified). New rate: a tenth, and at most 1/L where successive gradients of plain SGD point
@@ -256,28 +253,21 @@ class LossDiverging(RunRule):
     }
     source = "google tuning_playbook; llm-foundry HighLoss; verified on 8,000 healthy steps"
 
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._medians: dict[str, _Medians] = {}
-
-    def forget(self, run_id: str) -> None:
-        self._medians.pop(run_id, None)
-
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         batch = run.batch
         if batch is None:
             return Needs("field", "samples")
         n = int(min(400, max(self.t["least"], self.t["samples"] / batch)))
-        losses = run.train("loss")
-        step = run.step
-        if step is None or len(losses) < n:
+        step, m = run.step, self._kept.get(run.id) or _Medians()
+        if step is None:
             return Needs("steps", str(n))
-        m = self._medians.setdefault(run.id, _Medians())
         mark = step // max(1, n // 4)
         if mark != m.mark:
-            m.mark, m.now = mark, median(losses[-n:])
+            latest = run.median("loss", n)
+            if latest is None:
+                return Needs("steps", str(n))
+            self._kept[run.id] = m
+            m.mark, m.now = mark, latest
             if m.now is not None and (m.best is None or m.now < m.best):
                 m.best, m.best_step = m.now, step
         now, best = m.now, m.best
@@ -329,60 +319,60 @@ class _Scan:
     recent: list[float] = field(default_factory=list)
 
 
-class _Episodes(RunRule):
-    """Goes over the new steps in blocks of 25, each against the 100 judged steps before it."""
+class _Episodes(KeepingRule[_Scan]):
+    """Goes over the new steps in blocks of 25, each against the 100 known ones before it."""
 
     kind = "event"
     problem = "convergence"
-    field_name = "loss"
-    least = 100
+    field_name: ClassVar[str] = "loss"
+    least: ClassVar[int] = 100
     """Known values before a step is judged."""
+    within: ClassVar[int | None] = TAIL
+    """Kept steps back that are looked at; None: as far as the field is known."""
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
         super().__init__(overrides)
-        self._scans: dict[str, _Scan] = {}
+        self._base: dict[str, tuple[tuple[float, int], float]] = {}
+        """Run -> what the latest block is judged against: (its last step, how many), median."""
 
     def forget(self, run_id: str) -> None:
-        self._scans.pop(run_id, None)
+        super().forget(run_id)
+        self._base.pop(run_id, None)
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
-        steps, values = run.column("step"), run.column(self.field_name)
-        n = min(len(steps), len(values))
-        if not n:
+        known = run.known(self.field_name)
+        if not run.count:
             return Needs("field", self.field_name)
-        scan = self._scans.get(run.id)
+        scan = self._kept.get(run.id)
         if scan is None:
-            scan = self._scans[run.id] = _Scan()
-        rows = self.known(run, scan, n)
-        if len(rows) <= self.least:
+            scan = self._kept[run.id] = _Scan()
+        oldest = bisect_left(known.steps, run.oldest(self.field_name, self.within))
+        # Of the past only the 100 steps before a block are needed.
+        past = bisect_right(known.steps, scan.step) - 100 - BLOCK
+        first = max(0, oldest, past)
+        steps, values = known.steps[first:], known.values[first:]
+        if len(steps) <= self.least:
             return Needs("steps", str(self.least))
         out: list[Item] = []
-        known = [steps[i] for i in rows]
-        at = max(self.least, bisect_left(known, scan.step + 0.5))
-        while at < len(rows):
-            block = int(known[at]) // BLOCK
-            first = at
-            while first > self.least and int(known[first - 1]) // BLOCK == block:
-                first -= 1
-            end = at
-            while end < len(rows) and int(known[end]) // BLOCK == block:
-                end += 1
-            base = [values[i] for i in rows[max(0, first - 100) : first]]
-            out += self.scan(run, scan, rows[at:end], base)
+        at = max(self.least, bisect_right(steps, scan.step))
+        while at < len(steps):
+            block = BLOCK * (int(steps[at]) // BLOCK)
+            begin = max(self.least, bisect_left(steps, block))
+            end = bisect_left(steps, block + BLOCK)
+            base = values[max(0, begin - 100) : begin]
+            mark = (steps[begin - 1], len(base))
+            if self._base.get(run.id, ((),))[0] != mark:
+                self._base[run.id] = (mark, median(base) or 0.0)
+            out += self.scan(run, scan, steps[at:end], values[at:end], base, self._base[run.id][1])
             at = end
-        scan.step = known[-1]
+        scan.step = steps[-1]
         return out
 
-    def known(self, run: RunWindow, scan: _Scan, n: int) -> list[int]:
-        """Judged rows with a value, those before the new ones included that these are held against."""
-        steps, values, rows = run.column("step"), run.column(self.field_name), run.rows(timed=False)
-        # Of the past only the 100 steps before a block are needed (and a few more: some may be unknown).
-        past = bisect_left(rows, scan.step + 0.5, key=steps.__getitem__)
-        return [i for i in rows[max(0, past - 150 - BLOCK) :] if i < n and values[i] - values[i] == 0]
-
-    def scan(self, run: RunWindow, scan: _Scan, rows: list[int], base: list[float]) -> list[Item]:
+    def scan(
+        self, run: RunWindow, scan: _Scan, steps: array[float], values: list[float], base: list[float],
+        middle: float,
+    ) -> list[Item]:  # fmt: skip
+        """Judge some steps of one block against those before it, of which `middle` is the median."""
         raise NotImplementedError
 
 
@@ -401,31 +391,30 @@ class LossSpike(_Episodes):
     }  # fmt: skip
     source = "PaLM section 5.1; llm-foundry; verified: 0 false alarms in 8,000 steps"
 
-    def scan(self, run: RunWindow, scan: _Scan, rows: list[int], base: list[float]) -> list[Item]:
-        middle = median(base) or 0.0
-        steps, losses = run.column("step"), run.column("loss")
-        if max([losses[i] for i in rows]) <= self.t["times"] * middle:  # as nearly always
-            scan.recent = [*scan.recent, *(steps[i] for i in rows[-5:])][-5:]
+    def scan(
+        self, run: RunWindow, scan: _Scan, steps: array[float], values: list[float], base: list[float],
+        middle: float,
+    ) -> list[Item]:  # fmt: skip
+        if max(values) <= self.t["times"] * middle:  # as nearly always
+            scan.recent = [*scan.recent, *steps[-5:]][-5:]
             return []
         floor = self.t["floor"] * (untrained(run) or 0.0)
         limit = max(middle + self.t["mads"] * (mad(base, middle) or 0.0), self.t["times"] * middle, floor)
         if middle < self.t["small"]:
             limit = max(limit, *base)
         out: list[Item] = []
-        for i in rows:
-            scan.recent = [*scan.recent[-4:], steps[i]]
-            if losses[i] > limit:
-                scan.hits.append(steps[i])
+        for step, loss in zip(steps, values):
+            scan.recent = [*scan.recent[-4:], step]
+            if loss > limit:
+                scan.hits.append(step)
             scan.hits = [s for s in scan.hits if s >= scan.recent[0]]
             if len(scan.hits) >= self.t["of5"]:
-                if steps[i] > scan.quiet_until:
-                    out.append(self._say(run, i, scan.hits, losses, middle, limit))
-                scan.quiet_until = steps[i] + self.t["quiet_steps"]
+                if step > scan.quiet_until:
+                    out.append(self._say(run, run.index(step), scan.hits, middle, limit))
+                scan.quiet_until = step + self.t["quiet_steps"]
         return out
 
-    def _say(
-        self, run: RunWindow, i: int, hits: list[float], losses: object, middle: float, limit: float
-    ) -> Occurrence:
+    def _say(self, run: RunWindow, i: int, hits: list[float], middle: float, limit: float) -> Occurrence:
         column, steps = run.column("loss"), run.column("step")
         peak = max(column[j] for j in range(max(0, i - 4), i + 1) if column[j] == column[j])
         grads = run.column("grad_norm")
@@ -473,72 +462,75 @@ class GradExploding(_Episodes):
     source = "AutoTrainer; OPT-175B chronicles; google tuning_playbook"
     field_name = "grad_norm"
     least = 30
+    within = None  # a fast run measures so few that they lie over thousands of steps
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
         super().__init__(overrides)
+        self._least: dict[str, float] = {}
+        """No norm of the run that is still known is below this."""
         self._firsts: dict[str, float] = {}
 
     def forget(self, run_id: str) -> None:
         super().forget(run_id)
+        self._least.pop(run_id, None)
         self._firsts.pop(run_id, None)
+
+    def scan(
+        self, run: RunWindow, scan: _Scan, steps: array[float], values: list[float], base: list[float],
+        middle: float,
+    ) -> list[Item]:  # fmt: skip
+        if run.id in self._least:
+            self._least[run.id] = min(self._least[run.id], *values)
+        if not middle:
+            return []
+        out: list[Item] = []
+        if max(values) > self.t["times"] * middle:
+            limit = max(self.t["times"] * middle, self.t["above_peak"] * max(base), self._first(run))
+            for step, norm in zip(steps, values):
+                if norm > limit:
+                    if step > scan.quiet_until:
+                        out.append(self._say(run, step, norm, middle, self.t["times"], base))
+                    scan.quiet_until = step + self.t["quiet_steps"]
+        return out or self._rising(run, scan, steps[-1])
 
     def _first(self, run: RunWindow) -> float:
         """Median of the first 30 norms, those of the warm-up left out; 0 where the run's beginning is not
         known."""
         known = self._firsts.get(run.id)
         if known is None:
-            norms = run.column("grad_norm")[run.since(run.learning_begin() - 1) :]
+            norms = run.column("grad_norm")[run.index(run.learning_begin()) :]
             firsts = list(islice((v for v in norms if v - v == 0), self.least))
             known = self._firsts[run.id] = median(firsts) or 0.0
         return known
 
-    def known(self, run: RunWindow, scan: _Scan, n: int) -> list[int]:
-        """A fast run measures so few that they lie over thousands of steps."""
-        steps, found, begin = run.column("step"), run.sparse(self.field_name), run.learning_begin()
-        past = bisect_right(found, scan.step, key=itemgetter(0))
-        wanted = [step for step, _ in found[max(0, past - 100 - BLOCK) :] if step >= begin]
-        rows = [bisect_left(steps, step, 0, n) for step in wanted]
-        return [i for i, step in zip(rows, wanted, strict=True) if i < n and steps[i] == step]  # else thinned
-
-    def scan(self, run: RunWindow, scan: _Scan, rows: list[int], base: list[float]) -> list[Item]:
-        middle = median(base)
-        if not middle:
+    def _rising(self, run: RunWindow, scan: _Scan, step: float) -> list[Item]:
+        """The newest 20 norms up to `step` against the newest 500; not where there are fewer than 100, or
+        less than 500 steps."""
+        known = run.known(self.field_name)
+        end = bisect_right(known.steps, step)
+        first = max(end - 500, bisect_left(known.steps, run.oldest(self.field_name, None)))
+        if end - first < 100 or known.steps[end - 1] - known.steps[first] < 499:
             return []
-        steps, norms = run.column("step"), run.column("grad_norm")
-        out: list[Item] = []
-        limit = max(self.t["times"] * middle, self.t["above_peak"] * max(base), self._first(run))
-        for i in rows:
-            if norms[i] > limit:
-                if steps[i] > scan.quiet_until:
-                    out.append(self._say(run, i, norms[i], middle, self.t["times"], base))
-                scan.quiet_until = steps[i] + self.t["quiet_steps"]
-        i = rows[-1]
-        slow = [] if out else self._slow(run, steps[i])
-        if slow:
-            recent, all_of_it = median(slow[-20:]), median(slow)
-            risen = recent is not None and recent > self._first(run)
-            if risen and recent is not None and all_of_it and recent > self.t["slow_times"] * all_of_it:
-                if steps[i] > scan.quiet_until:
-                    out.append(self._say(run, i, recent, all_of_it, self.t["slow_times"], slow))
-                scan.quiet_until = steps[i] + self.t["quiet_steps"]
+        recent = median(known.values[end - 20 : end]) or 0.0
+        # As nearly always: the median is no less than the least there has been for a long while.
+        if recent <= self.t["slow_times"] * self._least.get(run.id, -math.inf):
+            return []
+        self._least[run.id] = min(known.values)
+        slow = known.values[first:end]
+        middle, out = median(slow), list[Item]()
+        if middle and recent > max(self.t["slow_times"] * middle, self._first(run)):
+            if step > scan.quiet_until:
+                out.append(self._say(run, step, recent, middle, self.t["slow_times"], slow))
+            scan.quiet_until = step + self.t["quiet_steps"]
         return out
 
-    def _slow(self, run: RunWindow, step: float) -> list[float]:
-        """The newest 500 norms up to `step`; none where there are fewer than 100, or less than 500 steps."""
-        found, begin = run.sparse(self.field_name), run.learning_begin()
-        end = bisect_right(found, step, key=itemgetter(0))
-        known = [(at, v) for at, v in found[max(0, end - 500) : end] if at >= begin]
-        if len(known) < 100 or known[-1][0] - known[0][0] < 499:
-            return []
-        return [v for _, v in known]
-
     def _say(
-        self, run: RunWindow, i: int, norm: float, middle: float, times: float, base: list[float]
+        self, run: RunWindow, step: float, norm: float, middle: float, times: float, base: list[float]
     ) -> Occurrence:
+        i = run.index(step)
         clip = quantile(base, 0.9) or middle
         clipped = sum(g > clip for g in base[-20:]) / max(1, len(base[-20:]))
         lr = run.median("lr", 1, 1)
-        step = int(run.column("step")[i])
         evidence = [
             Ev("norm", norm, "", f"> {times * middle:.3g}"),
             Ev("median", middle),
@@ -547,12 +539,12 @@ class GradExploding(_Episodes):
             Ev("layer", layer_at(run, i)),
             Ev("lr", lr),
         ]
-        facts = {"run": run.id, "norm": num(norm), "times": num(norm / middle), "step": step,
+        facts = {"run": run.id, "norm": num(norm), "times": num(norm / middle), "step": int(step),
                  "clip": num(clip), "lr": num(lr), "new": num(None if lr is None else lr / 10)}  # fmt: skip
         remedies: Remedies = ["lr", "clip"] if clipped > 0.5 else ["clip", "lr"]
         details = Details(evidence, facts, [*remedies, "warmup"])
         at = int(run.column("wall_ns")[i])
-        return Occurrence(run.id, WARNING, ("grad", step), at, details, step)
+        return Occurrence(run.id, WARNING, ("grad", int(step)), at, details, int(step))
 
 
 RULES: tuple[type[Rule], ...] = (

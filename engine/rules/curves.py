@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from dctop.engine.rules.base import (
     CRITICAL,
     INFO,
-    NOT_APPLICABLE,
     WARNING,
     Details,
     Ev,
@@ -23,7 +22,7 @@ from dctop.engine.rules.base import (
 )
 from dctop.engine.rules.floors import negligible, noise
 from dctop.engine.rules.runwindow import RunWindow
-from dctop.engine.rules.window import finite, median, theil_sen
+from dctop.engine.rules.window import median, theil_sen
 
 Remedies = list[str | tuple[str, Mapping[str, object]]]
 
@@ -52,25 +51,23 @@ class ChanceLevel(RunRule):
     source = "verified on random labels, 25 healthy runs"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         classes, ln = run.classes, run.ln_classes
         if classes is None or ln is None:
             return Needs("classes")
         if (run.step or 0) <= self.t["after_step"]:
             return Needs("steps", f"{self.t['after_step']:g}")
-        accuracies, loss = run.column("accuracy"), run.median("loss", 100)
-        right = finite(accuracies[i] for i in run.rows(timed=False)[-100:] if i < len(accuracies))
+        right = run.train("accuracy", within=100)
         least = math.ceil(self.t["samples"] / (run.batch or 1))
         if len(right) < least:
             right = run.train("accuracy", least)
-        if len(right) < least or loss is None:
+        if len(right) < least or not run.knows("loss", 100):
             return Needs("field", "accuracy")
         accuracy = sum(right) / len(right)
         majority = run.config("data", "majority")
         chance = max(1.0 / classes, majority if isinstance(majority, float) and majority < 1 else 0.0)
         if accuracy > chance + self.t["clear_more"]:
             return ()
+        loss = run.median("loss", 100) or 0.0
         level = CRITICAL if accuracy < chance + self.t["more"] and loss > self.t["loss_share"] * ln else 0
         return (
             Reading(
@@ -119,24 +116,28 @@ class Plateau(RunRule):
     source = "EarlyStopping; verified on 25 runs"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         ln = run.ln_classes
         if ln is None:
             return Needs("classes")
         n = int(self.t["steps"])
-        losses = run.train("loss", n)
+        losses, limit = run.train("loss", n), self.t["loss_share"] * ln
         if len(losses) < n:
             return Needs("steps", str(n))
+        stale = self._stale(run)
+        if stale is None and max(losses) < limit:
+            return ()  # whatever it gains
+        middle = median(losses) or 0.0
+        low = middle < limit
+        if low and stale is None:
+            return ()
         blocks = [median(losses[i : i + n // 10]) or 0.0 for i in range(0, n, n // 10)]
-        trend, middle = theil_sen(blocks, 1.0), median(losses)
+        trend = theil_sen(blocks, 1.0)
         if trend is None or not middle:
             return ()
         gain = -100.0 * trend.slope * len(blocks) / middle
-        level, clear = 0, gain > self.t["clear_pct"] or middle < self.t["loss_share"] * ln
+        level, clear = 0, gain > self.t["clear_pct"] or low
         if gain < self.t["gain_pct"] and middle > self.t["loss_share"] * ln:
             level = WARNING
-        stale = self._stale(run)
         if not level and stale is not None:
             level, clear = INFO, False
         if not level and clear:
@@ -215,6 +216,7 @@ class Overfitting(RunRule):
     problem = "convergence"
     kind = "state"
     severities = "w"
+    of_events = True
     thresholds: ClassVar[Mapping[str, float]] = {
         "above_pct": 5.0,
         "evals": 2.0,
@@ -227,8 +229,6 @@ class Overfitting(RunRule):
     source = "SageMaker Overfit; verified on Fashion-MNIST, fires at epoch 10"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         points = [
             (int(e.get("step") or 0), float(loss))
             for e in run.run.evals

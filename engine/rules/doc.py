@@ -23,7 +23,9 @@ incident. A rule that lacks a signal is unknown, never well: the screen and `dct
 checked. Step rules see steps of training mode past warm-up (20 steps and 10 s), without the first step of
 an epoch. What was found in a measurement of inference (`dctop infer`) stands after its end, until it is
 acknowledged or the same run is measured again. Everything is judged by the times inside snapshots and run
-logs, so a replay gives the alerts that were given live.
+logs, so a replay gives the alerts that were given live. Where a rule has `every_s` or `every_steps`, it is
+asked once in so many seconds of the snapshots' clock or so many steps of its run, for its windows are longer
+and costly to go through; in between its answer stands.
 
 Every threshold can be set in `dctop.toml`:
 

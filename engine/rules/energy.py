@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from dctop.engine.rules import gpu_devices as d
 from dctop.engine.rules.base import (
@@ -19,19 +19,20 @@ from dctop.engine.rules.base import (
     WARNING,
     Details,
     Ev,
+    KeepingRule,
     Needs,
     Outcome,
     Reading,
     Rule,
-    RunRule,
     num,
     span,
 )
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import NS, Window
-from dctop.engine.training.energy import RunEnergy, run_energy
+from dctop.engine.training.energy import RunEnergy
 from dctop.probes.base import series
 
+M = TypeVar("M")
 Remedies = list[str | tuple[str, Mapping[str, object]]]
 
 
@@ -44,11 +45,6 @@ def power_w(run: RunWindow) -> float | None:
     return sum(known) if known and len(known) == len(parts) else None
 
 
-def metered(run: RunWindow) -> bool:
-    """Whether there is anything that tells power."""
-    return bool(run.node.labels("cpu.power_w")) or bool(run.gpus())
-
-
 def progress(run: RunWindow) -> float | None:
     """Share of this run's own steps that are done, 0-1; None while it is not known how many there are."""
     total, step = run.run.total_steps, run.run.step
@@ -59,11 +55,33 @@ def progress(run: RunWindow) -> float | None:
     return (step - begun) / (total - begun) if total > begun else None
 
 
-class _Budget(RunRule):
-    """A quantity of the run so far, its projection to the last step, and what it may be."""
+class _Told(NamedTuple):
+    """What a budget was held against, all of one moment: power is gone through once in many seconds."""
+
+    used: RunEnergy
+    now: float
+    """In the unit of the budget, as `projected` and `budget`."""
+    projected: float
+    budget: float
+    done: float
+    step: int
+
+
+class _EnergyRule(KeepingRule[M]):
+    """Looks at what a run uses."""
 
     problem = "compute"
     kind = "state"
+
+    def unmetered(self, run: RunWindow) -> Needs | None:
+        """Nothing tells power here."""
+        told = run.node.labels("cpu.power_w") or run.gpus()
+        return None if told else Needs("series", "cpu.power_w")
+
+
+class _Budget(_EnergyRule[None]):
+    """A quantity of the run so far, its projection to the last step, and what it may be."""
+
     severities = "wc"
     thresholds: ClassVar[Mapping[str, float]] = {
         "after_pct": 5.0,
@@ -74,26 +92,11 @@ class _Budget(RunRule):
         "hold_s": 30.0,
     }
 
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._last: dict[str, tuple[int, Outcome]] = {}
-
-    def forget(self, run_id: str) -> None:
-        self._last.pop(run_id, None)
-
     def judge(self, run: RunWindow) -> Outcome:
         budget = self.budget(run.node)
-        if budget is None or not run.active:
+        if budget is None:
             return NOT_APPLICABLE
-        known = self._last.get(run.id)
-        at = run.node.mono_ns
-        if known is None or at - known[0] >= self.t["every_s"] * NS:  # going through an hour of power is dear
-            known = self._last[run.id] = (at, self._look(run, budget))
-        return known[1]
-
-    def _look(self, run: RunWindow, budget: float) -> Outcome:
-        used = run_energy(run.node.source, run.run, run.node.energy)
-        done = progress(run)
+        used, done = run.energy(), progress(run)
         if used is None or done is None:
             return Needs("steps", "1")
         now = self.of(used)
@@ -107,16 +110,12 @@ class _Budget(RunRule):
         level = WARNING if 100 * projected > self.t["warn_pct"] * budget else 0
         if 100 * now > self.t["crit_pct"] * budget:
             level = CRITICAL
-        return (
-            Reading(
-                run.id, level, False, lambda: self._details(run, used, now, projected, budget), step=run.step
-            ),
-        )
+        told = _Told(used, now, projected, budget, done, run.step or 0)
+        return (Reading(run.id, level, False, lambda: self._details(run, told), step=run.step),)
 
-    def _details(
-        self, run: RunWindow, used: RunEnergy, now: float, projected: float, budget: float
-    ) -> Details:
-        settings, done = used.settings, progress(run) or 0.0
+    def _details(self, run: RunWindow, told: _Told) -> Details:
+        used, now, projected, budget, done, step = told
+        settings, total = used.settings, run.run.total_steps or 0
         evidence = [
             Ev("now", float(f"{now:.4g}"), self.unit, f"> {budget:g} {self.unit}"),
             Ev("projected", float(f"{projected:.4g}"), self.unit, f"> {budget:g} {self.unit}"),
@@ -128,7 +127,6 @@ class _Budget(RunRule):
             Ev("factor", settings.co2_g_per_kwh, "g/kWh"),
             Ev("basis", used.basis),
         ]
-        step, total = run.run.step or 0, run.run.total_steps or 0
         per_step = (projected - now) / max(1, total - step)
         fits = step + int(max(0.0, budget - now) / per_step) if per_step > 0 else step
         facts = {
@@ -218,31 +216,23 @@ class _Meter:
     """Least J a sample of any five minutes."""
 
 
-class EnergyRegression(RunRule):
+class EnergyRegression(_EnergyRule[_Meter]):
     """Joules a sample over the last minute above 1.2 x those of the run's best five minutes; clear below 1.1.
     Another batch size begins anew. Without power counters the figure would be the step time in other words:
     not judged then."""
 
     id = "energy-regression"
-    problem = "compute"
-    kind = "state"
     severities = "i"
     thresholds: ClassVar[Mapping[str, float]] = {"ratio": 1.2, "clear": 1.1, "hold_s": 60.0}
     source = "J a sample of NVML and RAPL power against the run's own best five minutes (proposed)"
-
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._meters: dict[str, _Meter] = {}
-
-    def forget(self, run_id: str) -> None:
-        self._meters.pop(run_id, None)
 
     def judge(self, run: RunWindow) -> Outcome:
         if not run.training:
             self._pause(run)
             return NOT_APPLICABLE
-        if not metered(run):
-            return Needs("series", "cpu.power_w")
+        missing = self.unmetered(run)
+        if missing is not None:
+            return missing
         watts = power_w(run)
         if watts is None:
             return Needs("series", "gpu.power_w" if run.gpus() else "cpu.power_w")
@@ -260,15 +250,15 @@ class EnergyRegression(RunRule):
         return (Reading(run.id, level, False, lambda: self._details(run, now, best, watts), step=run.step),)
 
     def _pause(self, run: RunWindow) -> None:
-        m = self._meters.get(run.id)
+        m = self._kept.get(run.id)
         if m is not None:
             m.at_ns = 0
 
     def _take(self, run: RunWindow, watts: float) -> _Meter:
-        m = self._meters.setdefault(run.id, _Meter())
+        m = self._kept.setdefault(run.id, _Meter())
         at, step, batch = run.node.mono_ns, run.step or 0, run.batch
         if m.batch is not None and batch is not None and abs(batch - m.batch) > 0.05 * m.batch:
-            m = self._meters[run.id] = _Meter()
+            m = self._kept[run.id] = _Meter()
         if 0 < at - m.at_ns <= GAP_NS and m.at_ns:
             ranks = run.config("ranks")
             m.joules += watts * (at - m.at_ns) / NS
@@ -311,37 +301,29 @@ class _Idle:
     joules: float = 0.0
 
 
-class IdleBurn(RunRule):
+class IdleBurn(_EnergyRule[_Idle]):
     """A run that is idle, or in training without a step, for more than 10 minutes while its devices draw
     power: watt hours since then. In an evaluation, a checkpoint or before its first step no steps are
     expected."""
 
     id = "idle-burn"
-    problem = "compute"
-    kind = "state"
     severities = "i"
     every_tick = True
     thresholds: ClassVar[Mapping[str, float]] = {"after_s": 600.0, "quiet_s": 30.0, "hold_s": 0.0}
     source = "power while nothing is trained: NVML, RAPL (proposed)"
 
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._idle: dict[str, _Idle] = {}
-
-    def forget(self, run_id: str) -> None:
-        self._idle.pop(run_id, None)
-
     def judge(self, run: RunWindow) -> Outcome:
         at = run.node.mono_ns
         mode = run.run.mode
         quiet = (at - run.changed_mono_ns) / NS >= self.t["quiet_s"]
-        if not run.active or not (mode == "idle" or (quiet and mode in ("train", "warmup", None))):
-            self._idle.pop(run.id, None)
+        if not (mode == "idle" or (quiet and mode in ("train", "warmup", None))):
+            self._kept.pop(run.id, None)
             return NOT_APPLICABLE
-        if not metered(run):
-            return Needs("series", "cpu.power_w")
+        missing = self.unmetered(run)
+        if missing is not None:
+            return missing
         begun = at if mode == "idle" else run.changed_mono_ns
-        idle = self._idle.setdefault(run.id, _Idle(begun, begun))
+        idle = self._kept.setdefault(run.id, _Idle(begun, begun))
         watts = power_w(run)
         if watts is not None:
             idle.joules += watts * (at - idle.at_ns) / NS

@@ -6,11 +6,10 @@ times inside snapshots and run logs, so the same input gives the same alerts, id
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar, cast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from dctop.engine.config import Energy
 from dctop.engine.metrics.source import Source
@@ -23,7 +22,6 @@ from dctop.engine.rules.base import (
     Needs,
     NodeRule,
     Occurrence,
-    Outcome,
     Reading,
     Rule,
     RunRule,
@@ -31,6 +29,7 @@ from dctop.engine.rules.base import (
 from dctop.engine.rules.board import Standing, Status, board
 from dctop.engine.rules.registry import make_rules
 from dctop.engine.rules.runwindow import RunWindow
+from dctop.engine.rules.slots import DUE, KnownRun, Slot
 from dctop.engine.rules.suppress import explains, find_root
 from dctop.engine.rules.texts import needs
 from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
@@ -40,48 +39,8 @@ from dctop.engine.training.inferlog import WORKLOAD as INFER
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 _NO_RUN, _NO_MEASUREMENT = Needs("run"), Needs("inference")
-_NOT_YET = Needs("reading")
 _UNKNOWN: Mapping[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
-
-
-@dataclass(slots=True)
-class _Slot:
-    """What the engine remembers of one rule."""
-
-    rule: Rule
-    items: tuple[Item, ...] = ()
-    """Its latest answer (a run rule's answers are in the run's entry)."""
-    unknown: Needs | None = _NOT_YET
-    group: int = 0
-    """Which of the engine's groups of probes it reads."""
-    asked: bool = False
-    """Since its probes were last missing."""
-    turn: int = -1
-    """When it was asked, in units of its `every_s`."""
-    tracks: dict[str, Track] = field(default_factory=dict)
-    failed: str | None = None
-    """What was logged last, so that it is logged once."""
-    fault: Needs | None = None
-    """Of a rule whose texts do not fit what it found: told until the engine is made anew."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """What the engine remembers of one run."""
-
-    window: RunWindow
-    mark: tuple[object, ...] = ()
-    items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
-    unknown: dict[str, Needs] = field(default_factory=dict)
-    settling: bool = False
-    """It has ended, and some of its states have yet to clear."""
-    done: set[str] = field(default_factory=set)
-    """Rules whose standing state was acknowledged or superseded after the end: not judged again."""
-    recalled: bool = False
-    """Known from before, and not yet judged since."""
 
 
 class RuleEngine:
@@ -116,7 +75,7 @@ class RuleEngine:
     def _reset(self) -> None:
         rules = list(self._given) if self._given is not None else make_rules(self._thresholds, self._own)
         self.unknown_thresholds = unknown_thresholds(rules, self._thresholds)
-        self._node = [_Slot(r) for r in rules if isinstance(r, NodeRule)]
+        self._node = [Slot(r) for r in rules if isinstance(r, NodeRule)]
         groups: dict[tuple[str, ...], int] = {}
         for slot in self._node:
             slot.group = groups.setdefault(slot.rule.probes, len(groups))
@@ -124,17 +83,22 @@ class RuleEngine:
         self._samples: list[tuple[Sample | None, ...] | None] = [None] * len(groups)
         """Of the probes of each group, as of the tick before."""
         self._per_run = [
-            _Slot(r, unknown=_NO_MEASUREMENT if r.subject == "inference" else _NO_RUN)
+            Slot(r, unknown=_NO_MEASUREMENT if r.subject == "inference" else _NO_RUN)
             for r in rules
             if isinstance(r, RunRule)
         ]
-        self._slots = {s.rule.id: s for s in (*self._node, *self._per_run)}
+        self._per_subject = {
+            subject: [s for s in self._per_run if s.rule.subject in ("any", subject)]
+            for subject in ("training", "inference")
+        }
+        slots: list[Slot[Any]] = [*self._node, *self._per_run]
+        self._slots = {s.rule.id: s for s in slots}
         self._window = Window()
         self._window.energy = self._energy
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, KnownRun] = {}
         self._active: Collection[str] = ()
         """Subjects of the runs that were active at the tick before."""
-        self._measured: _Run | None = None
+        self._measured: KnownRun | None = None
         self._ids = Ids()
         self._now = Moment(0, 0)
         self._seq: int | None = None
@@ -290,21 +254,22 @@ class RuleEngine:
         now = self._samples[group] = tuple(map(w.frame.samples.get, probes))
         return before is None or any(x is not y for x, y in zip(before, now, strict=True))
 
-    def _node_rule(self, slot: _Slot, w: Window, news: bool | str) -> None:
-        rule = cast(NodeRule, slot.rule)  # 45 instance checks a tick would cost as much as a rule
+    def _node_rule(self, slot: Slot[NodeRule], w: Window, news: bool | str) -> None:
+        rule = slot.rule
         if isinstance(news, str):
             slot.asked = False
             self._abstain(slot, Needs("probe", news))
             return
-        if rule.every_s:
-            turn = int(w.mono_ns // (1e9 * rule.every_s))
-            news, slot.turn = turn != slot.turn, turn
+        turn = slot.turn_at(w.mono_ns) if slot.paced else DUE
+        if slot.turn != DUE:
+            news = turn != slot.turn
         if slot.asked and not news and not rule.always:
             if slot.tracks and slot.unknown is None:
                 self._settle(slot, slot.items, None)
             return
         slot.asked = True
-        outcome = self._ask(slot, rule.judge, w)
+        outcome = slot.ask(rule.judge, w)
+        slot.turn = turn
         if isinstance(outcome, Needs):
             self._abstain(slot, outcome)
             return
@@ -313,26 +278,14 @@ class RuleEngine:
         if outcome or slot.tracks:
             self._settle(slot, outcome, None)
 
-    def _ask(self, slot: _Slot, judge: Callable[[T], Outcome], argument: T) -> tuple[Item, ...] | Needs:
-        """A rule that fails is unknown, and stops no other."""
-        try:
-            outcome = judge(argument)
-            return outcome if isinstance(outcome, Needs) else tuple(outcome)
-        except Exception as e:
-            text = f"{type(e).__name__}: {e}"
-            if slot.failed != text:
-                slot.failed = text
-                log.exception("rule %s failed", slot.rule.id)
-            return Needs("fault", " ".join(text.split()))
-
-    def _abstain(self, slot: _Slot, why: Needs, entity: str | None = None) -> None:
+    def _abstain(self, slot: Slot[Any], why: Needs, entity: str | None = None) -> None:
         if entity is None:
             slot.unknown, slot.items = why, ()
         for track in slot.tracks.values():
             if entity is None or track.entity == entity:
                 self._dirty |= track.read(Reading(track.entity, -1, False), self._now, self.lang, self._ids)
 
-    def _settle(self, slot: _Slot, items: Sequence[Item], entity: str | None) -> None:
+    def _settle(self, slot: Slot[Any], items: Sequence[Item], entity: str | None) -> None:
         """Run the machines of what was seen, and of what was not seen any more (which is well or gone).
 
         `entity`: the answer is about this one only.
@@ -359,7 +312,7 @@ class RuleEngine:
             if track.idle and not track.event.open:
                 del tracks[name]
 
-    def _guard(self, slot: _Slot, track: Track, item: Item) -> None:
+    def _guard(self, slot: Slot[Any], track: Track, item: Item) -> None:
         """Take one item; texts that do not fit their details are the rule's fault, not the engine's."""
         try:
             if isinstance(item, Occurrence):
@@ -367,11 +320,7 @@ class RuleEngine:
             else:
                 self._dirty |= track.read(item, self._now, self.lang, self._ids)
         except Exception as e:
-            text = " ".join(f"{type(e).__name__}: {e}".split())
-            slot.fault = Needs("fault", text)
-            if slot.failed != text:
-                slot.failed = text
-                log.exception("rule %s failed at %s", slot.rule.id, track.entity)
+            slot.fault = Needs("fault", slot.failing(e, f"failed at {track.entity}"))
 
     # -- runs ---------------------------------------------------------------------------------------
 
@@ -386,16 +335,16 @@ class RuleEngine:
         for run in current:
             known = self._runs.get(run.id)
             if known is None:
-                known = self._runs[run.id] = _Run(RunWindow(w))
+                known = self._runs[run.id] = KnownRun(RunWindow(w))
             mark = (run.seq, run.status, len(run.events), run.step)
             changed = mark != known.mark
             live = run.status in ACTIVE
             if changed or known.recalled:
                 news = known.window.changed_mono_ns
-                known.window.bind(run)
+                known.bind(run, mark)
                 if not changed:
                     known.window.changed_mono_ns = news
-                known.mark, known.recalled, changed = mark, False, True
+                known.recalled, changed = False, True
             if live:
                 active.add(known.window.subject)
             # Of what was measured again since, nothing is told that nobody saw in its time.
@@ -406,56 +355,34 @@ class RuleEngine:
             ids = {r.id for r in current}
             for gone in [i for i in self._runs if i not in ids]:
                 self._run_gone(gone)
-        newest = self._measurement()
-        if active or self._active or newest is not self._measured:
-            for slot in self._per_run:
-                rule = cast(RunRule, slot.rule)
-                # Rules that also look at what has ended were told by the newest measurement.
-                ended = rule.subject == "any" and rule.after_end and not active and newest is not None
-                if rule.subject == "inference" or ended:
-                    slot.unknown = _NO_MEASUREMENT if newest is None else newest.unknown.get(rule.id)
-                else:
-                    slot.unknown = self._run_unknown(rule, active)
-        self._active, self._measured = active, newest
+        self._not_told(active)
         if any(s.tracks for s in self._slots.values()):
             self._restarted(current)
             if len(current) > 1:
                 self._verdicts(current)
 
-    def _take_up_run(self, run_id: str, window: RunWindow, mark: tuple[object, ...]) -> None:
-        self._runs[run_id] = _Run(window, mark, recalled=True)
-
-    def _run_rules(self, known: _Run, run: RunState, changed: bool, live: bool) -> None:
-        for slot in self._per_run:
-            rule = slot.rule
-            assert isinstance(rule, RunRule)
-            if rule.subject not in ("any", known.window.subject) or rule.id in known.done:
+    def _run_rules(self, known: KnownRun, run: RunState, changed: bool, live: bool) -> None:
+        for slot in self._per_subject[known.window.subject]:
+            rule = slot.rule.id
+            if rule in known.done:
                 continue
-            if not live and not rule.after_end:
-                known.unknown.pop(rule.id, None)
-                known.items.pop(rule.id, None)
-                if run.id in slot.tracks:
-                    self._settle(slot, (), run.id)
-                continue
-            if changed or rule.every_tick:
-                missing = next((p for p in rule.probes if not known.window.node.has(p)), None)
-                outcome = (
-                    Needs("probe", missing) if missing else self._ask(slot, rule.judge, known.window)
-                )  # fmt: skip
-                if isinstance(outcome, Needs):
-                    known.unknown[rule.id] = outcome
-                    known.items.pop(rule.id, None)
-                    self._abstain(slot, outcome, run.id)
-                    continue
-                known.unknown.pop(rule.id, None)
-                known.items[rule.id] = tuple(i for i in outcome if isinstance(i, Reading))
+            outcome: tuple[Item, ...] | Needs | None = ()
+            if live or slot.rule.after_end:
+                outcome = known.answer(slot, changed)
+            if outcome is None:
+                if run.id in slot.tracks and rule not in known.unknown:
+                    self._settle(slot, known.items.get(rule, ()), run.id)
+            elif isinstance(outcome, Needs):
+                known.unknown[rule] = outcome
+                known.items.pop(rule, None)
+                self._abstain(slot, outcome, run.id)
+            else:
+                known.take(rule, outcome)
                 if outcome or run.id in slot.tracks:
-                    self._settle(slot, tuple(outcome), run.id)
-            elif run.id in slot.tracks and rule.id not in known.unknown:
-                self._settle(slot, known.items.get(rule.id, ()), run.id)
+                    self._settle(slot, outcome, run.id)
         if not live:
             # What stands is asked again only if something changed; until then it neither holds nor clears.
-            standing = {s.rule.id for s in self._per_run if cast(RunRule, s.rule).stands}
+            standing = {s.rule.id for s in self._per_run if s.rule.stands}
             known.items = {i: items for i, items in known.items.items() if i in standing}
             tracks = [s.tracks[run.id] for s in self._per_run if run.id in s.tracks]
             known.settling = any(
@@ -467,7 +394,6 @@ class RuleEngine:
         """No longer listed: its states end, its events stay until acknowledged."""
         del self._runs[run_id]
         for slot in self._per_run:
-            assert isinstance(slot.rule, RunRule)
             slot.rule.forget(run_id)
             track = slot.tracks.get(run_id)
             if track is not None and track.machine.state != "ok":
@@ -476,13 +402,29 @@ class RuleEngine:
                     self._dirty = True
                 del slot.tracks[run_id]
 
-    def _run_unknown(self, rule: RunRule, active: Collection[str]) -> Needs | None:
-        if not active or (rule.subject != "any" and rule.subject not in active):
-            return _NO_RUN
-        known = (r for r in self._runs.values() if rule.subject in ("any", r.window.subject))
-        return next((r.unknown[rule.id] for r in known if rule.id in r.unknown), None)
+    def _not_told(self, active: Collection[str]) -> None:
+        """What the rules about runs lack: where there are several runs, the first of them that lacks it.
+        `active`: subjects of the runs that go on."""
+        newest = self._measurement()
+        if not active and not self._active and newest is self._measured:
+            return
+        self._active, self._measured = active, newest
+        told: dict[str, Needs] = {}
+        for known in reversed(self._runs.values()):
+            told.update(known.unknown)
+        measured = None if newest is None else newest.unknown
+        for slot in self._per_run:
+            rule = slot.rule
+            # Rules that also look at what has ended were told by the newest measurement.
+            ended = rule.subject == "any" and rule.after_end and not active and newest is not None
+            if rule.subject == "inference" or ended:
+                slot.unknown = _NO_MEASUREMENT if measured is None else measured.get(rule.id)
+            elif not active or (rule.subject != "any" and rule.subject not in active):
+                slot.unknown = _NO_RUN
+            else:
+                slot.unknown = told.get(rule.id)
 
-    def _measurement(self) -> _Run | None:
+    def _measurement(self) -> KnownRun | None:
         """The newest measurement of inference: what the rules about it say stands until the next one."""
         found = [r for r in self._runs.values() if r.window.subject == "inference" and r.window.fresh]
         return max(found, key=lambda r: r.window.run.started_wall_ns, default=None)
@@ -522,7 +464,7 @@ class RuleEngine:
 
     # -- the list -----------------------------------------------------------------------------------
 
-    def _forget_old(self, tracked: Sequence[_Slot]) -> None:
+    def _forget_old(self, tracked: Sequence[Slot[Any]]) -> None:
         for slot in tracked:
             for name in [n for n, t in slot.tracks.items() if t.expired(self._now)]:
                 # The keys of an event stay with its track: drop it only when nothing can repeat it.
@@ -559,7 +501,7 @@ class RuleEngine:
         self._counts = (counts["critical"], counts["warning"], counts["info"])
         self._dirty = False
 
-    def _problem_status(self, tracked: Sequence[_Slot]) -> dict[str, Status]:
+    def _problem_status(self, tracked: Sequence[Slot[Any]]) -> dict[str, Status]:
         status = dict(_UNKNOWN)
         for slot in self._slots.values():
             if slot.unknown is None:

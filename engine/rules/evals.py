@@ -150,6 +150,7 @@ class ConfidenceShift(RunRule):
     }  # fmt: skip
     subject = "any"
     after_end = True
+    of_events = True
     stands = True
     source = "NLL against a reference; verified: 105-118 x without `/ 255`"
 

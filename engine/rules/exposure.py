@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 
-from dctop.engine.rules.base import INFO, WARNING, Details, Ev, Occurrence, Outcome, Rule, RunRule, num
+from dctop.engine.rules.base import INFO, WARNING, Details, Ev, KeepingRule, Occurrence, Outcome, Rule, num
 from dctop.engine.rules.runwindow import RunWindow
 
 MOST = 6
 """Paths shown."""
 
 
-class DataExposure(RunRule):
+class DataExposure(KeepingRule[tuple[tuple[str, str, str], ...]]):
     """Checkpoints, run logs or the run's data that every user of the node may read (the mode says so, and
     every directory above may be entered); or a secret in what the program printed, found by the patterns that
     mask recordings. A note; a secret in a log that others may read is a warning. System directories (/usr,
@@ -25,8 +25,9 @@ class DataExposure(RunRule):
 
     def judge(self, run: RunWindow) -> Outcome:
         found = run.run.exposed
-        if not found:
+        if not found or found == self._kept.get(run.id):
             return ()
+        self._kept[run.id] = found
         secret = any(kind == "secret" for kind, _, _ in found)
         public = any(kind == "log" for kind, _, _ in found)
         level = WARNING if secret and public else INFO

@@ -15,7 +15,6 @@ from dctop.engine.rules.base import (
     Needs,
     Occurrence,
     Outcome,
-    PacedRule,
     Reading,
     Rule,
     RunRule,
@@ -23,7 +22,7 @@ from dctop.engine.rules.base import (
     span,
 )
 from dctop.engine.rules.gpu_devices import gpu_key
-from dctop.engine.rules.gpu_use import N, no_gpu
+from dctop.engine.rules.gpu_running import GpuRunRule, N
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.training.peaks import peak_flops
 
@@ -90,25 +89,21 @@ class CpuFallback(RunRule):
         return Details(evidence, facts, ["visible" if built else "wheel", "probe"])
 
 
-class TensorCoreOff(PacedRule):
+class TensorCoreOff(GpuRunRule):
     """Tensor cores work less than 1 % of the time while more than half of the SMs are busy, in fp32, on a
     device that has them (compute capability 7.0), for 5 minutes. Models of less than 1 GFLOP a step gain
     nothing: not judged (TensorBoard plugin: kernels that could use tensor cores)."""
 
     id = "tensor-core-off"
-    problem = "utilisation"
-    kind = "state"
     severities = "i"
     probes = ("gpu",)
     thresholds: ClassVar[Mapping[str, float]] = {
-        "tensor_pct": 1.0, "active_pct": 50.0, "capability": 7.0, "least_gflop": 1.0, "hold_s": 300.0,
+        "tensor_pct": 1.0, "active_pct": 50.0, "capability": 7.0, "least_gflop": 1.0,
+        "every_s": 5.0, "hold_s": 300.0,
     }  # fmt: skip
     source = "GPM tensor activity; TensorBoard plugin (tensor cores eligible)"
 
     def look(self, run: RunWindow) -> Outcome:
-        missing = no_gpu(run)
-        if missing is not None:
-            return missing
         w, gpu = run.node, run.gpus()[0]
         precision = run.config("precision") or run.config("config", "precision")
         if precision not in (None, "fp32") or not self._has(w.text(gpu_key("gpu.capability", gpu))):

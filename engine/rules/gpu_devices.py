@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dctop.engine.rules.base import NOT_APPLICABLE, Needs, Outcome, size
@@ -22,24 +22,23 @@ def devices(w: Window) -> tuple[str, ...]:
     return tuple(w.labels("gpu.name"))
 
 
-def whole(w: Window) -> Iterator[str]:
+def whole(w: Window) -> Sequence[str]:
     """GPUs without their MIG devices."""
-    return (g for g in devices(w) if not w.text(gpu_key("gpu.parent", g)))
+    return w.once("whole", lambda: [g for g in devices(w) if not w.text(gpu_key("gpu.parent", g))])
 
 
-def alive(w: Window) -> Iterator[str]:
+def alive(w: Window) -> Sequence[str]:
     """Whole GPUs whose readings are of now."""
-    return (g for g in whole(w) if state(w, g) == ALIVE)
+    return w.once("alive", lambda: [g for g in whole(w) if state(w, g) == ALIVE])
 
 
 def of_run(w: Window, run: RunState) -> tuple[str, ...]:
     """Whole GPUs a run computes on: by its processes where the driver tells of them, else by index. CUDA may
     number devices otherwise than NVML (CUDA_VISIBLE_DEVICES), hence the processes first."""
-    found = [g for g in whole(w) if num(w, g, "gpu.mig_mode") != 1]
-    rows = w.frame.gpu_processes
-    if rows and run.pid is not None and w.text("gpu.pid_space") != "host":
-        own = w.tree([run.pid])
-        used = {r.gpu for r in rows if r.pid in own}
+    found = w.once("undivided", lambda: [g for g in whole(w) if num(w, g, "gpu.mig_mode") != 1])
+    users = w.once("users", lambda: _users(w))
+    if users and run.pid is not None and w.text("gpu.pid_space") != "host":
+        used = {gpu for pid in w.tree([run.pid]) for gpu in users.get(pid, ())}
         if used:
             return tuple(g for g in found if g in used)
     _, _, first = (run.device or "").partition(":")
@@ -49,6 +48,14 @@ def of_run(w: Window, run: RunState) -> tuple[str, ...]:
     return tuple(g for g in found if num(w, g, "gpu.index") in wanted)
 
 
+def _users(w: Window) -> dict[int, list[str]]:
+    """Process -> the GPUs it is on."""
+    found: dict[int, list[str]] = {}
+    for r in w.frame.gpu_processes:
+        found.setdefault(r.pid, []).append(r.gpu)
+    return found
+
+
 def state(w: Window, gpu: str) -> str:
     return w.text(gpu_key("gpu.state", gpu)) or ALIVE
 
@@ -56,7 +63,8 @@ def state(w: Window, gpu: str) -> str:
 def has(w: Window, gpu: str, metric: str) -> bool:
     """The device has such a series, read or not."""
     key = gpu_key(metric, gpu)
-    return key in w.snap.values or any(key in s.values for s in w.frame.samples.values())
+    samples = (w.frame.samples.get(probe) for probe in ("gpu", "gpuhealth"))
+    return key in w.snap.values or any(s is not None and key in s.values for s in samples)
 
 
 def num(w: Window, gpu: str, metric: str) -> float | None:

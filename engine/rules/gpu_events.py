@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import ClassVar
 
 from dctop.engine.rules import gpu_devices as d
@@ -286,6 +287,17 @@ class RowRemap(NodeRule):
         return Occurrence(gpu, level, (now, w.wall_ns), w.wall_ns, details)
 
 
+@lru_cache(4096)
+def _link_keys(gpu: str, link: int) -> tuple[str, str, str]:
+    """Series of a link (there may be 144): up, errors it recovered from, CRC errors a second."""
+    at = {"gpu": gpu, "link": str(link)}
+    return (
+        series("gpu.nvlink.up", **at),
+        series("gpu.nvlink.recovery_errors", **at),
+        series("gpu.nvlink.crc_errors_per_s", **at),
+    )
+
+
 class NvLink(NodeRule):
     """A link that was up is down, one had to be brought up again, or one has 100 CRC errors a second and more
     (below that they do not matter). Links that were never up have no cable or no other side."""
@@ -315,12 +327,10 @@ class NvLink(NodeRule):
         return out
 
     def _link(self, w: Window, gpu: str, link: int) -> list[Item]:
-        def key(metric: str) -> str:
-            return series(f"gpu.nvlink.{metric}", gpu=gpu, link=str(link))
-
         at = (gpu, link)
+        keys = _link_keys(gpu, link)
         out: list[Item] = []
-        up, recovered = w.num(key("up")), w.raw(key("recovery_errors"))
+        up, recovered, crc = w.num(keys[0]), w.raw(keys[1]), w.num(keys[2])
         if up is not None:
             if self._up.get(at) and not up:
                 out.append(self._say(w, gpu, link, "down", CRITICAL, None))
@@ -330,7 +340,6 @@ class NvLink(NodeRule):
             self._recovered[at] = recovered
             if past is not None and recovered > past:
                 out.append(self._say(w, gpu, link, "recovered", CRITICAL, recovered - past))
-        crc = w.num(key("crc_errors_per_s"))
         if crc is not None and crc >= self.t["crc_per_s"]:
             if at not in self._crc:
                 self._crc.add(at)

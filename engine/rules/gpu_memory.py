@@ -15,7 +15,6 @@ from dctop.engine.rules.base import (
     CRITICAL,
     NOT_APPLICABLE,
     WARNING,
-    BlockRule,
     Details,
     Ev,
     Needs,
@@ -23,6 +22,7 @@ from dctop.engine.rules.base import (
     Prediction,
     Reading,
     Rule,
+    RunRule,
     num,
     size,
 )
@@ -51,7 +51,7 @@ class Memory(NamedTuple):
 def memory_of(run: RunWindow, steps: int = 50) -> Memory | Needs:
     """Needs: the log or the GPU does not say."""
     allocated = run.train("mem_allocated_bytes")
-    peaks, reserved = run.newest("mem_peak_bytes", steps // EVERY), run.newest("mem_reserved_bytes", 1)
+    peaks, reserved = run.train("mem_peak_bytes", steps // EVERY), run.train("mem_reserved_bytes", 1)
     if not allocated or not peaks or not reserved:
         return Needs("field", "mem_peak_bytes")
     w = run.node
@@ -74,7 +74,7 @@ def rising(allocated: list[float], least: float, tau: float) -> Trend | None:
     return trend if trend is not None and trend.tau > tau and trend.slope > 0 else None
 
 
-class OomPredictedGpu(BlockRule):
+class OomPredictedGpu(RunRule):
     """Peak of the last 50 steps >= 92 % of the device's memory warning, >= 97 % critical, clear below 88 %
     (TraceML 0.92/0.97); or allocated memory rises (Theil-Sen over at least 50 steps, Kendall's tau > 0.5) and
     reaches the capacity within 500 steps and before the run's last step. B_fit as in oom-cuda, with what
@@ -85,15 +85,14 @@ class OomPredictedGpu(BlockRule):
     kind = "state"
     severities = "wc"
     probes = ("gpu",)
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn_pct": 92.0, "crit_pct": 97.0, "clear_pct": 88.0, "tau": 0.5, "steps": 50.0, "within": 500.0,
-        "least_mib": 16.0, "fill": 0.90, "hold_s": 0.0,
+        "least_mib": 16.0, "fill": 0.90, "every_steps": 50.0, "hold_s": 0.0,
     }  # fmt: skip
     source = "TraceML 0.92/0.97, 50 steps; torch cuda/memory.py"
 
-    block = 50
-
-    def look(self, run: RunWindow) -> Outcome:
+    def judge(self, run: RunWindow) -> Outcome:
         if run.on_cpu:
             return NOT_APPLICABLE
         m = memory_of(run, int(self.t["steps"]))
@@ -147,7 +146,7 @@ class OomPredictedGpu(BlockRule):
         return Details(evidence, facts, remedies, variant="soon" if soon else None, predicts=promised)
 
 
-class GpuMemCreep(BlockRule):
+class GpuMemCreep(RunRule):
     """Memory allocated at the same point of the step (after the gradients were freed) rises for 200 steps:
     Kendall's tau > 0.6 and growth above the larger of 1 % of the capacity and 100 MiB; from 1 GiB on it
     counts as confirmed. Buffers that a first evaluation allocates are a step, not a slope (TraceML CREEP)."""
@@ -157,19 +156,19 @@ class GpuMemCreep(BlockRule):
     kind = "state"
     severities = "w"
     probes = ("gpu",)
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
         "steps": 200.0,
         "tau": 0.6,
         "cap_pct": 1.0,
         "least_mib": 100.0,
         "confirmed_mib": 1024.0,
+        "every_steps": 100.0,
         "hold_s": 0.0,
     }
     source = "TraceML CREEP: 50 steps, 100 MiB, 1 GiB confirmed"
 
-    block = 100
-
-    def look(self, run: RunWindow) -> Outcome:
+    def judge(self, run: RunWindow) -> Outcome:
         if run.on_cpu:
             return NOT_APPLICABLE
         m = memory_of(run)
@@ -204,7 +203,7 @@ class GpuMemCreep(BlockRule):
         return Details(evidence, facts, ["keep", "lists", "save"])
 
 
-class GpuMemFragmentation(BlockRule):
+class GpuMemFragmentation(RunRule):
     """The allocator holds more than 80 % of the device and more than 30 % of that was not in use at the peak,
     clear at 20 %; or it had to give everything back and ask again at least once in 100 steps. Much held after
     a large evaluation is harmless as long as nothing has to be asked for again and 10 % of the device are
@@ -215,6 +214,7 @@ class GpuMemFragmentation(BlockRule):
     kind = "state"
     severities = "w"
     probes = ("gpu",)
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
         "held_pct": 80.0,
         "unused_pct": 30.0,
@@ -222,19 +222,18 @@ class GpuMemFragmentation(BlockRule):
         "retries": 1.0,
         "steps": 100.0,
         "free_pct": 10.0,
+        "every_steps": 100.0,
         "hold_s": 0.0,
     }
     source = "torch CUDA allocator docs; TraceML reserved / allocated >= 2 from 30 % of the device on"
 
-    block = 100
-
-    def look(self, run: RunWindow) -> Outcome:
+    def judge(self, run: RunWindow) -> Outcome:
         if run.on_cpu:
             return NOT_APPLICABLE
         m = memory_of(run)
         if isinstance(m, Needs):
             return m
-        counts = run.newest("mem_retries", int(self.t["steps"] / EVERY) + 1)
+        counts = run.train("mem_retries", int(self.t["steps"] / EVERY) + 1)
         retries = None if len(counts) < 2 else max(0.0, counts[-1] - counts[0])
         unused = 100.0 * (m.reserved - m.peak) / m.reserved if m.reserved > 0 else 0.0
         free = 100.0 * (m.cap - m.taken - m.reserved) / m.cap
@@ -255,7 +254,7 @@ class GpuMemFragmentation(BlockRule):
     def _details(
         self, run: RunWindow, m: Memory, unused: float, retries: float | None, free: float
     ) -> Details:
-        inactive = run.newest("mem_inactive_bytes", 1)
+        inactive = run.train("mem_inactive_bytes", 1)
         evidence = [
             Ev("reserved", m.reserved, "bytes", f"> {self.t['held_pct']:g} % of {size(m.cap)}"),
             Ev("peak", m.peak, "bytes"),
@@ -270,7 +269,7 @@ class GpuMemFragmentation(BlockRule):
         return Details(evidence, facts, ["expandable", "shapes"])
 
 
-class OomPredictedHost(BlockRule):
+class OomPredictedHost(RunRule):
     """RssAnon of the worker (file pages can be dropped, these cannot) >= 92 % of the limit of the memory
     cgroup it began in: warning, >= 97 % critical, clear below 88 %. What its loader processes hold comes on
     top. The kernel kills at the limit; a slow rise towards it is host-mem-leak's."""
@@ -279,17 +278,18 @@ class OomPredictedHost(BlockRule):
     problem = "oom"
     kind = "state"
     severities = "wc"
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
-        "warn_pct": 92.0, "crit_pct": 97.0, "clear_pct": 88.0, "headroom": 1.2, "hold_s": 0.0,
+        "warn_pct": 92.0, "crit_pct": 97.0, "clear_pct": 88.0, "headroom": 1.2,
+        "every_steps": 10.0, "hold_s": 0.0,
     }  # fmt: skip
     source = "TraceML 0.92/0.97 on the cgroup's limit; verified: kills in memory cgroups"
-    block = 10
 
-    def look(self, run: RunWindow) -> Outcome:
+    def judge(self, run: RunWindow) -> Outcome:
         limit = run.config("memory_limit_bytes")
         if not isinstance(limit, int) or limit <= 0:
             return NOT_APPLICABLE
-        used = run.newest("rss_anon_bytes", 1)
+        used = run.train("rss_anon_bytes", 1)
         if not used:
             return Needs("field", "rss_anon_bytes")
         share = 100.0 * used[-1] / limit

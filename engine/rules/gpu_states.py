@@ -24,6 +24,7 @@ from dctop.engine.rules.base import (
 )
 from dctop.engine.rules.gpu_devices import gpu_key
 from dctop.engine.rules.window import NS, Trail, Window, finite, median
+from dctop.engine.training.runlog import kept, part
 
 POWER_CAP, HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, HW_BRAKE = 0x4, 0x8, 0x20, 0x40, 0x80
 LANE_GB_S = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
@@ -46,8 +47,12 @@ class EccCorrectableRate(NodeRule):
     kind = "state"
     severities = "i"
     probes = ("gpu",)
-    every_s = 5.0
-    thresholds: ClassVar[Mapping[str, float]] = {"per_hour": 10.0, "clear_per_hour": 5.0, "hold_s": 0.0}
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "per_hour": 10.0,
+        "clear_per_hour": 5.0,
+        "every_s": 5.0,
+        "hold_s": 0.0,
+    }
     source = "DCGM health watch (SBE 10)"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -97,8 +102,7 @@ class PcieDegraded(NodeRule):
     kind = "state"
     severities = "wc"
     probes = ("gpu", "gpuhealth")
-    every_s = 5.0
-    thresholds: ClassVar[Mapping[str, float]] = {"util_pct": 20.0, "hold_s": 30.0}
+    thresholds: ClassVar[Mapping[str, float]] = {"util_pct": 20.0, "every_s": 5.0, "hold_s": 30.0}
     source = "NVML; Minder and OPT-175B list PCIe downgrades among the causes of slow nodes"
 
     def judge(self, w: Window) -> Outcome:
@@ -184,7 +188,9 @@ class PcieReplay(NodeRule):
         if now is None:
             return unknown(gpu)
         window = self.t["window_s"]
-        trail = self._trails.setdefault(gpu, Trail(window, window / 12))
+        trail = self._trails.get(gpu)
+        if trail is None:
+            trail = self._trails[gpu] = Trail(window, window / 12)
         past = trail.delta(w.mono_ns, now)
         if past is not None and past[1][0] is None:
             trail = self._trails[gpu] = Trail(window, window / 12)
@@ -297,9 +303,9 @@ class GpuThrottlePower(NodeRule):
     kind = "state"
     severities = "iw"
     probes = ("gpu",)
-    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {
-        "share_pct": 50.0, "clear_pct": 25.0, "clock_pct": 90.0, "slower_pct": 10.0, "hold_s": 0.0,
+        "share_pct": 50.0, "clear_pct": 25.0, "clock_pct": 90.0, "slower_pct": 10.0,
+        "every_s": 5.0, "hold_s": 0.0,
     }  # fmt: skip
     source = "NVML clocks event reasons (SwPowerCap)"
 
@@ -350,9 +356,9 @@ def slower_pct(w: Window) -> float:
     before the last 100; 0 where none runs or it is too young."""
     worst = 0.0
     for run in w.runs:
-        steps = run.columns.get("step_s") if run.status == "running" else None
-        if steps is None or len(steps) < 200 or (run.device or "").startswith("cpu"):
+        if run.status != "running" or (run.device or "").startswith("cpu") or kept(run.columns) < 200:
             continue
+        steps = part(run.columns, "step_s", max(0, kept(run.columns) - 300))
         now, then = median(finite(steps[-50:])), median(finite(steps[-300:-100]))
         if now and then:
             worst = max(worst, 100.0 * (now / then - 1.0))
@@ -368,8 +374,12 @@ class GpuThrottleThermal(NodeRule):
     kind = "state"
     severities = "wc"
     probes = ("gpu",)
-    every_s = 5.0
-    thresholds: ClassVar[Mapping[str, float]] = {"seconds": 10.0, "window_s": 60.0, "hold_s": 0.0}
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "seconds": 10.0,
+        "window_s": 60.0,
+        "every_s": 5.0,
+        "hold_s": 0.0,
+    }
     source = "NVML clocks event reasons (SwThermalSlowdown, HwThermalSlowdown)"
 
     def judge(self, w: Window) -> Outcome:
@@ -485,8 +495,7 @@ class GpuIdleHeld(NodeRule):
     kind = "state"
     severities = "i"
     probes = ("gpu",)
-    every_s = 5.0
-    thresholds: ClassVar[Mapping[str, float]] = {"gib": 1.0, "util_pct": 5.0, "hold_s": 900.0}
+    thresholds: ClassVar[Mapping[str, float]] = {"gib": 1.0, "util_pct": 5.0, "every_s": 5.0, "hold_s": 900.0}
     source = "allocated but idle GPUs are the most wasteful pattern on shared clusters (slurm-job-exporter)"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:

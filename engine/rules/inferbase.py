@@ -62,6 +62,23 @@ class InferRule(RunRule):
         return (Occurrence(run.id, level, key, event.wall_ns, details, event.step, old == "old"),)
 
 
+class InferFlag(InferRule):
+    """Is told once, of one part of a measurement: how it is set up does not outlast it."""
+
+    kind = "event"
+    stands = False
+    part: ClassVar[str]
+    """The event it is about."""
+
+    def look(self, run: RunWindow, m: Measured) -> Outcome:
+        event = m.events.get(self.part)
+        return Needs("part", self.part) if event is None else self.flag(run, m, event)
+
+    @abstractmethod
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
+        """Judge what was measured so far, `event` among it."""
+
+
 def ms(seconds: float | None) -> str:
     """Milliseconds with three digits; `?` if not known."""
     return num(None if seconds is None else seconds * 1000)

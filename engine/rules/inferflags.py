@@ -7,26 +7,23 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from dctop.engine.rules.base import INFO, NOT_APPLICABLE, WARNING, Details, Ev, Needs, Outcome, Rule, num
-from dctop.engine.rules.inferbase import InferRule, Remedies, in_ms, ms, of_percent, percent
+from dctop.engine.rules.inferbase import InferFlag, Remedies, in_ms, ms, of_percent, percent
 from dctop.engine.rules.measured import Measured, number_at
 from dctop.engine.rules.runwindow import RunWindow
+from dctop.engine.training.runstate import RunEvent
 
 
-class InferColdStart(InferRule):
+class InferColdStart(InferFlag):
     """The first request took more than 10 x a steady one. A note, no regression: the first requests are part
     of no percentile. Dummy requests at load: as many as it takes until one is within 1.2 x of steady."""
 
     id = "infer-cold-start"
-    kind = "event"
-    stands = False
+    part = "coldstart"
     severities = "i"
     thresholds: ClassVar[Mapping[str, float]] = {"times": 10.0}
     source = "measured by the worker; PyTorch's first call allocates, plans and compiles"
 
-    def look(self, run: RunWindow, m: Measured) -> Outcome:
-        event = m.events.get("coldstart")
-        if event is None:
-            return Needs("part", "coldstart")
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
         first, steady, ratio = (number_at(event.data, k) for k in ("first_s", "steady_s", "ratio"))
         if ratio is None or ratio <= self.t["times"]:
             return ()
@@ -42,23 +39,19 @@ class InferColdStart(InferRule):
         return self.once(run, event, INFO, Details(evidence, facts, ["dummy"]))
 
 
-class InferBatch1Bound(InferRule):
+class InferBatch1Bound(InferFlag):
     """Eight samples take less than 1.5 x the time of one: single requests leave the device idle. A note, for
     a single stream that wants its answer at once gains nothing. Micro-batch: the largest B measured with
     t(B) + (B - 1) / rate within the limit asked for (`--slo-ms`), without one within 1.5 t(1); gain =
     B t(1) / t(B)."""
 
     id = "infer-batch1-bound"
-    kind = "event"
-    stands = False
+    part = "throughput"
     severities = "i"
     thresholds: ClassVar[Mapping[str, float]] = {"ratio": 1.5}
     source = "throughput curve of the measurement"
 
-    def look(self, run: RunWindow, m: Measured) -> Outcome:
-        event = m.events.get("throughput")
-        if event is None:
-            return Needs("part", "throughput")
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
         times = {batch: seconds for batch, seconds, _ in m.points()}
         size = number_at(m.fact("flags"), "batch_size") or 1
         if 8 not in times or not times.get(1):
@@ -84,21 +77,17 @@ class InferBatch1Bound(InferRule):
         )
 
 
-class InferCpuFallback(InferRule):
+class InferCpuFallback(InferFlag):
     """It computes on the CPU though nobody asked for that and a GPU is there: the training used one, or the
     node has one. `--device cpu`, or a node without any, is no fallback. What a GPU can shorten at best is
     the forward pass (Amdahl)."""
 
     id = "infer-cpu-fallback"
-    kind = "event"
-    stands = False
+    part = "start"
     severities = "w"
     source = "device of the measurement against that of the training and the node"
 
-    def look(self, run: RunWindow, m: Measured) -> Outcome:
-        event = m.events.get("start")
-        if event is None:
-            return Needs("part", "start")
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
         chosen, asked = m.fact("device", "chosen"), m.fact("device", "asked")
         if not isinstance(chosen, str) or not chosen.startswith("cpu") or asked == "cpu":
             return NOT_APPLICABLE
@@ -120,20 +109,18 @@ class InferCpuFallback(InferRule):
         return self.once(run, event, WARNING, Details(evidence, facts, ["cuda", "meant"]))
 
 
-class InferGradOn(InferRule):
+class InferGradOn(InferFlag):
     """`torch.is_grad_enabled()` is true where requests are served: autograd keeps every activation for a
     backward pass that never comes. The worker measures requests with and without."""
 
     id = "infer-grad-on"
-    kind = "event"
-    stands = False
+    part = "start"
     severities = "w"
     source = "torch.is_grad_enabled(); PyTorch, autograd mechanics: inference mode"
 
-    def look(self, run: RunWindow, m: Measured) -> Outcome:
-        event = m.events.get("start")
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
         grad = m.fact("flags", "grad")
-        if event is None or not isinstance(grad, bool):
+        if not isinstance(grad, bool):
             return Needs("part", "start")
         if not grad:
             return ()
@@ -153,23 +140,21 @@ class InferGradOn(InferRule):
         return self.once(run, event, WARNING, Details(evidence, facts, ["inference_mode"]))
 
 
-class InferTrainMode(InferRule):
+class InferTrainMode(InferFlag):
     """`model.training` is true where requests are served: dropout draws lots, batch normalisation takes the
     batch's statistics, so answers depend on chance and on their neighbours. Without such layers it changes
     nothing, and is told all the same: the next model has them. Dropout that is meant (Monte Carlo): set
     `on_purpose` to 1."""
 
     id = "infer-train-mode"
-    kind = "event"
-    stands = False
+    part = "start"
     severities = "w"
     thresholds: ClassVar[Mapping[str, float]] = {"on_purpose": 0.0}
     source = "model.training; PyTorch, Module.eval()"
 
-    def look(self, run: RunWindow, m: Measured) -> Outcome:
-        event = m.events.get("start")
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
         training = m.fact("flags", "training")
-        if event is None or not isinstance(training, bool):
+        if not isinstance(training, bool):
             return Needs("part", "start")
         if not training or self.t["on_purpose"]:
             return ()
@@ -189,23 +174,19 @@ class InferTrainMode(InferRule):
         return self.once(run, event, WARNING, Details(evidence, facts, ["eval"], variant=variant))
 
 
-class InferModelHeavy(InferRule):
+class InferModelHeavy(InferFlag):
     """The forward pass is at least 60 % of the median request and takes 10 ms or more, or the limit asked for
     is missed: a report of what the model costs. Half the channels are about a quarter of the
     multiply-adds between inner layers. What the device reaches on the best batch is the roof that was
     measured, not the data sheet's. Accuracy is told with every remedy that may cost some."""
 
     id = "infer-model-heavy"
-    kind = "event"
-    stands = False
+    part = "latency"
     severities = "i"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.6, "least_s": 0.010, "alone": 0.5}
     source = "the handbook's third problem; multiply-adds counted from the layers"
 
-    def look(self, run: RunWindow, m: Measured) -> Outcome:
-        event = m.events.get("latency")
-        if event is None:
-            return Needs("part", "latency")
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
         p50, forward, macs = m.p50(), m.stage("forward"), number_at(m.fact("macs_per_sample"))
         if p50 is None or forward is None or forward <= 0:
             return Needs("part", "latency")

@@ -42,6 +42,7 @@ class PreprocessMismatch(RunRule):
     severities = "c"
     subject: ClassVar[Literal["training", "inference", "any"]] = "any"
     after_end = True
+    of_events = True
     thresholds: ClassVar[Mapping[str, float]] = {"ratio": 2.0, "shift": 0.5, "samples": 32.0}
     source = "TFDV's skew of inputs; verified: `/ 255` left out"
 
@@ -135,6 +136,7 @@ class ClassImbalance(RunRule):
     kind = "event"
     severities = "w"
     after_end = True
+    of_events = True
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.2}
     source = "verified with 1 % of one class; weights as in scikit-learn's `balanced`"
 

@@ -147,13 +147,13 @@ class ClockSkew(NodeRule):
     problem = "network"
     kind = "state"
     severities = "iw"
-    every_s = 5.0
     probes = ("clock",)
     thresholds: ClassVar[Mapping[str, float]] = {
         "offset_ms": 50.0,
         "clear_ms": 25.0,
         "max_error_s": 16.0,
         "window_s": 600.0,
+        "every_s": 5.0,
         "hold_s": 120.0,
     }
     source = "Prometheus HostClockSkew, HostClockNotSynchronising; verified on a virtual machine"

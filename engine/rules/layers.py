@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -24,7 +25,8 @@ from dctop.engine.rules.base import (
     num,
 )
 from dctop.engine.rules.deaths import age
-from dctop.engine.rules.runwindow import TAIL, RunWindow
+from dctop.engine.rules.runsteps import TAIL
+from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import finite, median
 from dctop.engine.training.runstate import RunEvent
 
@@ -50,16 +52,13 @@ class GradVanishing(RunRule):
     source = "AutoTrainer (ICSE'21)"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         fresh = ignorant_loss(run)
         if fresh is None:
             return Needs("classes")
-        last = dict(run.sparse("grad_last"))
-        oldest = max((run.step or 0) - TAIL, run.learning_begin())
-        rows = [(v, last[step]) for step, v in run.sparse("grad_first") if step >= oldest and step in last]
-        rows = rows[-int(self.t["steps"]) :]
-        loss = run.median("loss", 20)
+        loss, clear_loss = run.median("loss", 20), self.t["clear_share"] * fresh
+        if loss is not None and loss < clear_loss and run.knows("grad_first", int(self.t["least"])):
+            return (Reading(run.id, 0, True, step=run.step),)  # it learns
+        rows = self._pairs(run)
         if len(rows) < self.t["least"] or loss is None:
             return Needs("field", "grad_first")
         ratios = [first / end for first, end in rows if end > 0]
@@ -75,6 +74,21 @@ class GradVanishing(RunRule):
                 run.id, level, clear, lambda: self._details(run, ratio, norm, loss, fresh), step=run.step
             ),
         )
+
+    def _pairs(self, run: RunWindow) -> list[tuple[float, float]]:
+        """Norms of the gradient of the first and last weight tensor, at the newest steps that have both."""
+        n = int(self.t["steps"])
+        a, b = run.known("grad_first"), run.known("grad_last")
+        oldest = bisect_left(a.steps, max((run.step or 0) - TAIL, run.learning_begin()))
+        begin = max(oldest, len(a.steps) - n)
+        count = len(a.steps) - begin
+        if (
+            count and a.steps[begin:].tobytes() == b.steps[-count:].tobytes()
+        ):  # measured together, as they are
+            return list(zip(a.values[begin:], b.values[-count:], strict=True))
+        last = dict(zip(b.steps, b.values))
+        found = ((v, last.get(step)) for step, v in zip(a.steps[oldest:], a.values[oldest:]))
+        return [(first, end) for first, end in found if end is not None][-n:]
 
     def _details(self, run: RunWindow, ratio: float, norm: float, loss: float, fresh: float) -> Details:
         facts, last = layer_facts(run), run.median("grad_last", 20, 1)
@@ -121,12 +135,11 @@ class DeadRelu(RunRule):
     source = "AutoTrainer gamma 0.7, SageMaker 50 %, raised: 44-50 % is normal (verified)"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
-        known = run.sparse("dead_share")
-        if not known:
+        known = run.known("dead_share")
+        if not known.values:
             return NOT_APPLICABLE if layer_facts(run).get("relus") == [] else Needs("field", "dead_share")
-        (at, share), loss, fresh = known[-1], run.median("loss", 20), ignorant_loss(run)
+        at, share = known.steps[-1], known.values[-1]
+        loss, fresh = run.median("loss", 20), ignorant_loss(run)
         learns = loss is not None and fresh is not None and loss <= self.t["loss_share"] * fresh
         better = loss is not None and fresh is not None and loss < self.t["clear_loss"] * fresh
         level = CRITICAL if share > self.t["share"] and not learns else 0
@@ -134,7 +147,8 @@ class DeadRelu(RunRule):
         return (Reading(run.id, level, clear, lambda: self._details(run, share, int(at)), step=run.step),)
 
     def _details(self, run: RunWindow, share: float, step: int) -> Details:
-        layer = relu_name(run, dict(run.sparse("dead_layer")).get(step))
+        layers = run.known("dead_layer")
+        layer = relu_name(run, dict(zip(layers.steps, layers.values)).get(step))
         lr = run.median("lr", 5, 1)
         evidence = [
             Ev("share", round(100 * share, 1), "%", f"> {100 * self.t['share']:g} %"),
@@ -163,6 +177,7 @@ class ParamNotUpdating(RunRule):
     problem = "convergence"
     kind = "event"
     severities = "wc"
+    of_events = True
     after_end = True
     thresholds: ClassVar[Mapping[str, float]] = {"lr_share": 0.01}
     source = "SageMaker UnchangedTensor"
@@ -233,9 +248,7 @@ class AmpScaleCollapse(RunRule):
     source = "OPT-175B chronicles; PyTorch GradScaler"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
-        scales = run.train("amp_scale", int(self.t["steps"]) + 1) if run.sparse("amp_scale") else []
+        scales = run.train("amp_scale", int(self.t["steps"]) + 1) if run.known("amp_scale").values else []
         if not scales:
             precision = run.config("precision") or run.config("config", "precision")
             return NOT_APPLICABLE if precision in ("fp32", "bf16", "tf32") else Needs("field", "amp_scale")
@@ -300,10 +313,10 @@ def ignorant_loss(run: RunWindow) -> float | None:
     """The loss of a model that knows nothing: ln C, else that of a fresh run's first step."""
     if run.ln_classes is not None:
         return run.ln_classes
-    steps, losses = run.column("step"), run.column("loss")
-    if run.resumed or not losses or steps[0] > 1 or losses[0] - losses[0] != 0:
+    first = run.first("loss")
+    if run.resumed or first is None or (run.first("step") or 0) > 1 or first - first != 0:
         return None
-    return losses[0]
+    return first
 
 
 RULES: tuple[type[Rule], ...] = (GradVanishing, DeadRelu, ParamNotUpdating, AmpScaleCollapse)

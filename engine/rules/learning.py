@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Mapping, Sequence
+from operator import mul
 from typing import ClassVar
 
 from dctop.engine.metrics.trend import theil_sen
@@ -11,7 +12,6 @@ from dctop.engine.rules.base import (
     INFO,
     NOT_APPLICABLE,
     WARNING,
-    BlockRule,
     Details,
     Ev,
     Needs,
@@ -32,16 +32,9 @@ def autocorrelation(values: Sequence[float]) -> float | None:
     if n < 3:
         return None
     mean = sum(values) / n
-    spread = sum((v - mean) ** 2 for v in values)
-    if spread <= 0:
-        return None
-    return sum((a - mean) * (b - mean) for a, b in itertools.pairwise(values)) / spread
-
-
-def accuracies(run: RunWindow) -> list[float]:
-    """Of the evaluations, oldest first."""
-    found = (e.get("accuracy") for e in run.run.evals)
-    return [float(a) for a in found if isinstance(a, (int, float)) and a - a == 0]
+    off = [v - mean for v in values]
+    spread = math.fsum(map(mul, off, off))
+    return math.fsum(map(mul, off, off[1:])) / spread if spread > 0 else None
 
 
 class LrTooLow(RunRule):
@@ -64,7 +57,7 @@ class LrTooLow(RunRule):
     source = "verified on 25 runs; Karpathy's update ratio of 1e-3"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active or run.resumed:
+        if run.resumed:
             return NOT_APPLICABLE
         ln = run.ln_classes
         if ln is None:
@@ -73,18 +66,22 @@ class LrTooLow(RunRule):
         begin = self.t["after_step"] + (warm if isinstance(warm, int) else 0)
         if (run.step or 0) < begin:
             return Needs("steps", f"{begin:g}")
-        ratios, loss = [v for _, v in run.sparse("update_ratio")[-3:]], run.median("loss", 20)
+        ratios, loss = run.known("update_ratio").values[-3:], run.median("loss", 20)
         ratio = median(ratios) if len(ratios) == 3 else None
         if ratio is None or loss is None:
             return Needs("field", "update_ratio")
         if ratio > self.t["clear_ratio"] or loss < 0.8 * self.t["loss_share"] * ln:
             return ()
-        losses = finite(run.column("loss"))
-        alive = min(losses) > self.t["low"] * ln and max(losses) < self.t["high"] * ln
-        alive = alive and all(share <= self.t["dead"] for share in finite(run.column("dead_share"))[-1:])
         low = 0 < ratio < self.t["ratio"] and loss > self.t["loss_share"] * ln
-        level = WARNING if low and alive else 0
+        level = WARNING if low and self._alive(run, ln) else 0
         return (Reading(run.id, level, False, lambda: self._details(run, ratio, loss, ln), step=run.step),)
+
+    def _alive(self, run: RunWindow, ln: float) -> bool:
+        """No high rate has killed it: neither its layers nor the losses of the whole run say so."""
+        if any(share > self.t["dead"] for share in run.known("dead_share").values[-1:]):
+            return False
+        losses = finite(run.column("loss"))
+        return min(losses) > self.t["low"] * ln and max(losses) < self.t["high"] * ln
 
     def _details(self, run: RunWindow, ratio: float, loss: float, ln: float) -> Details:
         lr = run.median("lr", 5, 1)
@@ -102,7 +99,7 @@ class LrTooLow(RunRule):
         return Details(evidence, facts, ["raise", "frozen"])
 
 
-class LrCouldRise(BlockRule):
+class LrCouldRise(RunRule):
     """Lag-1 autocorrelation of the loss over 200 steps above 0.5 while it falls and u < 1e-3: each step
     goes the way of the last, so longer ones would do. Verified: 0.69 at Adam 1e-5, -0.15 to 0.12 on healthy
     runs. Batches of the whole set are smooth anyway and not judged."""
@@ -111,24 +108,28 @@ class LrCouldRise(BlockRule):
     problem = "convergence"
     kind = "state"
     severities = "i"
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
-        "ac1": 0.5, "clear_ac1": 0.35, "ratio": 1e-3, "steps": 200.0, "wanted_ratio": 3e-3, "hold_s": 10.0,
+        "ac1": 0.5, "clear_ac1": 0.35, "ratio": 1e-3, "steps": 200.0, "wanted_ratio": 3e-3,
+        "every_steps": 20.0, "hold_s": 10.0,
     }  # fmt: skip
     source = "verified on 25 runs"
 
-    def look(self, run: RunWindow) -> Outcome:
+    def judge(self, run: RunWindow) -> Outcome:
         if run.config("config", "optimizer") == "batch-gd":
             return NOT_APPLICABLE
         n = int(self.t["steps"])
         loss = run.train("loss", n)
         if len(loss) < n:
             return Needs("steps", str(n))
-        ratios = [v for _, v in run.sparse("update_ratio")[-5:]]
+        ratios = run.known("update_ratio").values[-5:]
         ratio = median(ratios) if len(ratios) == 5 else None
         if ratio is None:
             return Needs("field", "update_ratio")
+        if ratio >= 1.5 * self.t["ratio"]:
+            return ()
         ac1 = autocorrelation(loss)
-        if ac1 is None or ac1 < self.t["clear_ac1"] or ratio >= 1.5 * self.t["ratio"]:
+        if ac1 is None or ac1 < self.t["clear_ac1"]:
             return ()
         trend = theil_sen(loss, 1.0)
         falls = trend is not None and trend.slope < 0 and trend.tau < -0.2
@@ -161,15 +162,14 @@ class LossOscillation(RunRule):
     problem = "convergence"
     kind = "state"
     severities = "w"
+    of_events = True
     thresholds: ClassVar[Mapping[str, float]] = {
         "swing": 0.03, "share": 0.2, "clear_share": 0.1, "evals": 5.0, "least": 2.0, "hold_s": 0.0,
     }  # fmt: skip
     source = "AutoTrainer (ICSE'21)"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
-        found = accuracies(run)[-20:]
+        found = list(run.accuracies()[-20:])
         if len(found) < self.t["evals"]:
             return Needs("evals", f"{self.t['evals']:g}")
         swings = turning_points(found, self.t["swing"])
@@ -222,17 +222,16 @@ class Underfitting(RunRule):
     source = "handbook, problem 5; AutoTrainer"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         ln = run.ln_classes
         if ln is None:
             return Needs("classes")
         n = int(self.t["evals"])
-        found, right, loss = accuracies(run), run.train("accuracy", 200), run.median("loss", 100)
+        found, loss = run.accuracies(), run.median("loss", 100)
         if len(found) < n:
             return Needs("evals", str(n))
+        right: Sequence[float] = run.train("accuracy", 200)
         if len(right) < 100:  # a fast run measures every tenth or so: on a plateau older ones do as well
-            right = [v for _, v in run.sparse("accuracy")[-100:]]
+            right = run.known("accuracy").values[-100:]
         if len(right) < 100 or loss is None:
             return Needs("field", "accuracy")
         if loss < self.t["clear_share"] * ln:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
@@ -12,9 +13,7 @@ from typing import ClassVar
 from dctop.engine.rules.base import (
     CRITICAL,
     INFO,
-    NOT_APPLICABLE,
     WARNING,
-    BlockRule,
     Details,
     Ev,
     Item,
@@ -44,6 +43,7 @@ class _Said(RunRule):
     kind = "event"
     severities = "c"
     after_end = True
+    of_events = True
     pattern: ClassVar[re.Pattern[str]]
 
     def judge(self, run: RunWindow) -> Outcome:
@@ -102,7 +102,7 @@ class BadSample(_Said):
         return Details(evidence, facts, ["inline", "skip", "validate"])
 
 
-class StepJitter(BlockRule):
+class StepJitter(RunRule):
     """p99 / p50 of the step time over 300 steps above 3, or more than 5 % of the steps beyond the median +
     6 MAD and 5 ms above it. A note: most is periodic (checkpoint, logging, garbage collection); the period
     is told."""
@@ -111,20 +111,29 @@ class StepJitter(BlockRule):
     problem = "framework"
     kind = "state"
     severities = "i"
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
-        "ratio": 3.0, "share": 0.05, "mads": 6.0, "least_s": 0.005, "steps": 300.0, "hold_s": 30.0,
+        "ratio": 3.0, "share": 0.05, "mads": 6.0, "least_s": 0.005, "steps": 300.0,
+        "every_steps": 20.0, "hold_s": 30.0,
     }  # fmt: skip
     source = "SageMaker StepOutlier; median and MAD for its mean and sigma"
 
-    def look(self, run: RunWindow) -> Outcome:
+    def judge(self, run: RunWindow) -> Outcome:
         n = int(self.t["steps"])
         times = run.train("step_s", n)
         if len(times) < n:
             return Needs("steps", str(n))
-        middle, high = median(times) or 0.0, quantile(times, 0.99) or 0.0
+        least, worst = min(times), max(times)
+        if worst < 0.8 * self.t["ratio"] * least and worst - least <= self.t["least_s"]:
+            return ()  # steady
+        ordered = sorted(times)
+        middle, high = median(ordered) or 0.0, quantile(ordered, 0.99) or 0.0
+        ratio = high / middle if middle > 0 else 0.0
+        most = n - bisect_right(ordered, middle + self.t["least_s"])  # those by MAD are no more
+        if ratio < 0.8 * self.t["ratio"] and most / n < 0.5 * self.t["share"]:
+            return ()
         limit = middle + max(self.t["least_s"], self.t["mads"] * (mad(times, middle) or 0.0))
         slow = [i for i, t in enumerate(times) if t > limit]
-        ratio = high / middle if middle > 0 else 0.0
         share = len(slow) / n
         if ratio < 0.8 * self.t["ratio"] and share < 0.5 * self.t["share"]:
             return ()
@@ -166,24 +175,23 @@ class DiskBound(RunRule):
         "steps": 50.0, "hold_s": 60.0,
     }  # fmt: skip
     every_tick = True
+    in_training = True
     source = "kernel psi.rst; Prometheus disk utilisation 0.8; SageMaker IOBottleneck"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.training:
-            return NOT_APPLICABLE
         n = int(self.t["steps"])
         step, data = run.median("step_s", n), run.median("data_s", n)
         if step is None or data is None or step <= 0:
             return Needs("steps", str(n))
         w = run.node
-        psi = w.num("pressure.io.some_avg10_pct")
-        busy = [(w.num(disk_key("disk.util_pct", d)) or 0.0, d) for d in w.labels("disk.util_pct")]
-        util: float | None
-        util, disk = max(busy) if busy else (None, "?")
-        if psi is None and util is None:
+        psi, disks = w.num("pressure.io.some_avg10_pct"), w.labels("disk.util_pct")
+        if psi is None and not disks:
             return Needs("series", "pressure.io.some_avg10_pct")
         if data / step < self.t["clear_share"] or data < 0.7 * self.t["least_s"]:
             return ()
+        busy = [(w.num(disk_key("disk.util_pct", d)) or 0.0, d) for d in disks]
+        util: float | None
+        util, disk = max(busy) if busy else (None, "?")
         waits = (psi or 0.0) > self.t["psi_pct"] or (util or 0.0) > self.t["util_pct"]
         starved = data / step >= self.t["share"] and data > self.t["least_s"]
         level = WARNING if waits and starved else 0

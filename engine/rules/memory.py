@@ -42,6 +42,7 @@ class _OomException(RunRule):
     problem = "oom"
     severities = "c"
     after_end = True
+    of_events = True
     exception_kind = ""
     subject = "any"
 
@@ -227,10 +228,9 @@ class HostMemLeak(RunRule):
         ):
             if trail.covered_s() < 0.9 * window:
                 continue
-            values = trail.values()
-            if values[-1] - values[0] < t["least_mib"] * MIB * min(1.0, window / 600):
+            if trail.growth() < t["least_mib"] * MIB * min(1.0, window / 600):
                 continue
-            trend = trail.trend()
+            values, trend = trail.values(), trail.trend()
             if trend is None or trend.tau <= tau or trend.slope <= 0:
                 continue
             seconds = left / trend.slope
@@ -265,11 +265,8 @@ class HostMemLeak(RunRule):
 
 def _newest(run: RunWindow) -> float | None:
     """The latest RssAnon: it is recorded only every tenth step."""
-    column = run.column("rss_anon_bytes")
-    for i in range(len(column) - 1, max(-1, len(column) - 60), -1):
-        if column[i] == column[i]:
-            return column[i]
-    return None
+    known = run.known("rss_anon_bytes")
+    return known.values[-1] if known.values and known.steps[-1] >= run.back(59) else None
 
 
 class HostMemLow(NodeRule):

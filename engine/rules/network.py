@@ -42,12 +42,12 @@ class NicErrors(_Nics):
     id = "nic-errors"
     kind = "state"
     severities = "w"
-    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {
         "errors_pct": 1.0,
         "errors": 5.0,
         "drops_pct": 2.0,
         "packets": 10_000.0,
+        "every_s": 5.0,
         "hold_s": 0.0,
     }
     source = "Prometheus HostNetworkReceiveErrors; Netdata interface errors and drops"
@@ -120,7 +120,6 @@ class TcpRetrans(NodeRule):
     problem = "network"
     kind = "state"
     severities = "wc"
-    every_s = 5.0
     probes = ("network",)
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn_pct": 1.0,
@@ -128,6 +127,7 @@ class TcpRetrans(NodeRule):
         "clear_pct": 0.5,
         "segments": 1000.0,
         "window_s": 60.0,
+        "every_s": 5.0,
         "hold_s": 30.0,
     }
     source = "proposed; /proc/net/snmp RetransSegs / OutSegs"
@@ -170,11 +170,11 @@ class NicSaturated(_Nics):
     id = "nic-saturated"
     kind = "state"
     severities = "w"
-    every_s = 5.0
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn_pct": 90.0,
         "clear_pct": 85.0,
         "window_s": 60.0,
+        "every_s": 5.0,
         "hold_s": 0.0,
     }
     source = "Netdata 1m_received_traffic_overflow; Prometheus HostNetworkInterfaceSaturated"

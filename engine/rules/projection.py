@@ -13,16 +13,17 @@ from dctop.engine.rules.base import (
     WARNING,
     Details,
     Ev,
+    KeepingRule,
     Needs,
     Outcome,
     Reading,
     Rule,
-    RunRule,
     num,
 )
 from dctop.engine.rules.learning import autocorrelation
 from dctop.engine.rules.powerlaw import Line, Power, begun, fit, line
-from dctop.engine.rules.runwindow import WARMUP_STEPS, RunWindow
+from dctop.engine.rules.runsteps import WARMUP_STEPS
+from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import median
 from dctop.engine.training.runstate import RunState
 
@@ -121,7 +122,7 @@ def fits_until(step: int, total: int, warmup: int = 0) -> list[int]:
     return out
 
 
-class SlowConvergence(RunRule):
+class SlowConvergence(KeepingRule[dict[int, Forecast | None]]):
     """Models of the curve of what `--target` asks for, the training loss or the share of wrong answers, plus
     the gap between it and the last three evaluations: a power law a + b t^-c, fitted to the moving average of
     50 steps (the lowest end within the 95 % interval of its exponent), a line over the logarithm of the steps
@@ -143,16 +144,7 @@ class SlowConvergence(RunRule):
     }  # fmt: skip
     source = "power law of learning curves; SageMaker LossNotDecreasing; docs/DIAGNOSIS.md"
 
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._made: dict[str, dict[int, Forecast | None]] = {}
-
-    def forget(self, run_id: str) -> None:
-        self._made.pop(run_id, None)
-
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         target = run.config("config", "target")
         if not isinstance(target, (int, float)) or target <= 0:
             return Needs("target")
@@ -182,7 +174,7 @@ class SlowConvergence(RunRule):
 
     def _made_at(self, run: RunWindow, at: int, oldest: int) -> Forecast | None:
         """Each is made once; those from before `oldest` are let go."""
-        made = self._made.setdefault(run.id, {})
+        made = self._kept.setdefault(run.id, {})
         for old in [old for old in made if old < oldest]:
             del made[old]
         if at not in made:

@@ -78,6 +78,7 @@ class StragglerWait(RunRule):
     problem = "utilisation"
     kind = "state"
     severities = "wc"
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn": 0.10,
         "crit": 0.20,
@@ -91,7 +92,7 @@ class StragglerWait(RunRule):
 
     def judge(self, run: RunWindow) -> Outcome:
         world = run.config("ranks")
-        if not run.training or not isinstance(world, int) or world < 2:
+        if not isinstance(world, int) or world < 2:
             return NOT_APPLICABLE
         known = comparable(run.run.ranks, self.t["steps"])
         if len(known) < min(world, 2) or len(known) < len(run.run.ranks):
@@ -171,6 +172,7 @@ class _Collective(RunRule):
     kind = "event"
     severities = "c"
     after_end = True
+    of_events = True
 
     def judge(self, run: RunWindow) -> Outcome:
         world = run.config("ranks") or run.config("config", "nproc")

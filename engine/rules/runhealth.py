@@ -55,10 +55,16 @@ class TrainingStalled(RunRule):
         state = run.run
         if state.status not in ("running", "stopping") or state.mode not in ("train", "warmup", None):
             return NOT_APPLICABLE
-        steps = run.column("wall_ns")
-        if not len(steps):
+        if not run.count:
             return Needs("steps", "1")
         w = run.node
+        last = max(int(run.last_wall_ns), max((e.wall_ns for e in state.events[-4:]), default=0))
+        silence = (w.wall_ns - last) / NS
+        if w.stepped_mono_ns is not None:
+            # The wall clock was set: what is sure is how long nothing came since.
+            silence = min(silence, (w.mono_ns - max(w.stepped_mono_ns, run.changed_mono_ns)) / NS)
+        if silence < self.t["least_s"]:
+            return ()
         process = w.process(state.pid)
         if process is not None and process.state in ("t", "Z"):
             return NOT_APPLICABLE
@@ -69,13 +75,6 @@ class TrainingStalled(RunRule):
             and state.host == w.text("host.name")
         ):
             return NOT_APPLICABLE  # gone: its end is told by others
-        last = max(int(steps[-1]), max((e.wall_ns for e in state.events[-4:]), default=0))
-        silence = (w.wall_ns - last) / NS
-        if w.stepped_mono_ns is not None:
-            # The wall clock was set: what is sure is how long nothing came since.
-            silence = min(silence, (w.mono_ns - max(w.stepped_mono_ns, run.changed_mono_ns)) / NS)
-        if silence < self.t["least_s"]:
-            return ()
         p99 = quantile(run.train("step_s", 500), 0.99)
         limit = max(self.t["least_s"], self.t["times"] * (p99 or 0.0))
         if silence < limit:
@@ -160,11 +159,12 @@ class CheckpointFailed(RunRule):
 
     def _too_old(self, run: RunWindow) -> Occurrence | None:
         every = run.config("checkpoint_every") or run.config("config", "checkpoint_every")
-        tried = [e for e in run.events("checkpoint") if e.step is not None]
-        if not isinstance(every, int) or every <= 0 or run.step is None or not run.active or not tried:
+        if not isinstance(every, int) or every <= 0 or run.step is None or not run.active:
             return None
-        last = tried[-1]
-        assert last.step is not None
+        tried = (e for e in reversed(run.run.events) if e.kind == "checkpoint" and e.step is not None)
+        last = next(tried, None)
+        if last is None or last.step is None:
+            return None
         if run.step - last.step <= self.t["intervals"] * every or self._late.get(run.id) == last.step:
             return None
         self._late[run.id] = last.step
@@ -222,6 +222,7 @@ class LoaderWorkerDied(RunRule):
     kind = "event"
     severities = "c"
     after_end = True
+    of_events = True
     source = "torch/utils/data/_utils/signal_handling.py; verified"
 
     def judge(self, run: RunWindow) -> Outcome:
@@ -264,12 +265,11 @@ class RunLogBlocked(RunRule):
     problem = "storage"
     kind = "state"
     severities = "c"
+    of_events = True
     thresholds: ClassVar[Mapping[str, float]] = {"hold_s": 0.0}
     source = "docs/RUNLOG.md"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.active:
-            return NOT_APPLICABLE
         for e in reversed(run.run.events):
             if e.kind != "note" or not e.text.startswith("run log:"):
                 continue

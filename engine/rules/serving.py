@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from dctop.engine.rules.base import CRITICAL, WARNING, Details, Ev, Needs, Outcome, Rule, num
-from dctop.engine.rules.inferbase import InferRule, Remedies, of_percent, percent
+from dctop.engine.rules.inferbase import InferFlag, InferRule, Remedies, of_percent, percent
 from dctop.engine.rules.measured import Measured, growing, number_at, same_data, value_at
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.training.runstate import RunEvent
@@ -17,23 +17,19 @@ LABELLED = 200
 """Predictions to label by hand: tells an accuracy of 0.9 to within 4 points."""
 
 
-class EvalAccuracyDrop(InferRule):
+class EvalAccuracyDrop(InferFlag):
     """Fewer right than the training's own evaluation at this checkpoint, or than the baseline, on the same
     data: one-sided two-proportion z > 3 and at least 1 percentage point. On 10,000 samples 0.3 points is
     one sigma at 90 %: less is noise. Epochs to recover = points lost / points an epoch gained lately."""
 
     id = "eval-accuracy-drop"
+    part = "eval"
     problem = "accuracy"
-    kind = "event"
     severities = "w"
-    stands = False
     thresholds: ClassVar[Mapping[str, float]] = {"z": 3.0, "points": 1.0}
     source = "two-proportion z test; the handbook's fifth problem"
 
-    def look(self, run: RunWindow, m: Measured) -> Outcome:
-        event = m.events.get("eval")
-        if event is None:
-            return Needs("part", "eval")
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
         trained = event.data.get("trained") if same_data(m) else None
         judged = False
         for source, data in (("trained", trained), ("baseline", m.data("baseline"))):
@@ -198,22 +194,20 @@ class PredictionDrift(InferRule):
         return Details(evidence, facts, ["inputs", "label", "retrain"])
 
 
-class EvalNondeterministic(InferRule):
+class EvalNondeterministic(InferFlag):
     """The same batch twice gives outputs that differ by more than 1e-3. TF32 and atomic additions differ by
     about 1e-4: that is none."""
 
     id = "eval-nondeterministic"
+    part = "determinism"
     problem = "accuracy"
-    kind = "event"
     severities = "w"
-    stands = False
     thresholds: ClassVar[Mapping[str, float]] = {"diff": 1e-3}
     source = "the same batch twice; PyTorch, reproducibility"
 
-    def look(self, run: RunWindow, m: Measured) -> Outcome:
-        event = m.events.get("determinism")
-        diff = None if event is None else number_at(event.data, "max_diff")
-        if event is None or diff is None:
+    def flag(self, run: RunWindow, m: Measured, event: RunEvent) -> Outcome:
+        diff = number_at(event.data, "max_diff")
+        if diff is None:
             return Needs("part", "determinism")
         if diff <= self.t["diff"]:
             return ()

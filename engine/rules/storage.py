@@ -305,7 +305,6 @@ class _DiskTrails(NodeRule):
     kind = "state"
     problem = "storage"
     probes = ("disk",)
-    every_s = 5.0
     names: tuple[str, ...] = ()
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -336,6 +335,7 @@ class DiskLatency(_DiskTrails):
         "clear_share": 0.5,
         "least_iops": 10.0,
         "window_s": 60.0,
+        "every_s": 5.0,
         "hold_s": 60.0,
     }
     source = "Prometheus HostUnusualDiskReadLatency, HostUnusualDiskWriteLatency"
@@ -404,6 +404,7 @@ class DiskUtil(_DiskTrails):
         "busy_pct": 98.0,
         "clear_pct": 70.0,
         "window_s": 600.0,
+        "every_s": 5.0,
         "hold_s": 0.0,
     }
     source = "Netdata 10min_disk_utilization"
@@ -473,13 +474,13 @@ class Iowait(NodeRule):
     problem = "storage"
     kind = "state"
     severities = "w"
-    every_s = 5.0
     probes = ("cpu",)
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn_pct": 40.0,
         "clear_pct": 20.0,
         "psi_pct": 10.0,
         "window_s": 600.0,
+        "every_s": 5.0,
         "hold_s": 0.0,
     }
     source = "Netdata 10min_cpu_iowait"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import truediv
 from typing import ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
-    NOT_APPLICABLE,
     WARNING,
     Details,
     Ev,
+    KeepingRule,
     Needs,
     Outcome,
     Prediction,
@@ -36,6 +38,7 @@ class InputBound(RunRule):
     problem = "utilisation"
     kind = "state"
     severities = "wc"
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn": 0.10,
         "crit": 0.20,
@@ -47,8 +50,6 @@ class InputBound(RunRule):
     source = "TraceML INPUT_BOUND; TF profiler; Lightning worker formula"
 
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.training:
-            return NOT_APPLICABLE
         n = int(self.t["steps"])
         step, data = run.median("step_s", n), run.median("data_s", n)
         if step is None or data is None or step <= 0:
@@ -109,7 +110,7 @@ class _Best:
     """The block of steps looked at last."""
 
 
-class ThroughputRegression(RunRule):
+class ThroughputRegression(KeepingRule[_Best]):
     """Samples/s, median of 50 steps, below 0.80 of the run's own best median of 100 for 60 s; clear above
     0.90; below 0.5 critical (SuperBench 5 %, NVRx 0.75; verified: neighbours took 38 to 122 ms). A new batch
     size starts a new best. The remedy is that of the phase that grew most; if all grew alike it is clocks,
@@ -119,6 +120,7 @@ class ThroughputRegression(RunRule):
     problem = "utilisation"
     kind = "state"
     severities = "wc"
+    in_training = True
     thresholds: ClassVar[Mapping[str, float]] = {
         "warn": 0.80,
         "crit": 0.50,
@@ -129,24 +131,15 @@ class ThroughputRegression(RunRule):
     }
     source = "SuperBench; NVRx 0.75; verified on a run with busy neighbours"
 
-    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
-        super().__init__(overrides)
-        self._best: dict[str, _Best] = {}
-
-    def forget(self, run_id: str) -> None:
-        self._best.pop(run_id, None)
-
     def judge(self, run: RunWindow) -> Outcome:
-        if not run.training:
-            return NOT_APPLICABLE
         n, wide = int(self.t["steps"]), int(self.t["best_steps"])
         batch = run.batch
         rates = _rates(run, batch, wide)
         if len(rates) < wide:
             return Needs("steps", str(wide))
-        best = self._best.setdefault(run.id, _Best())
+        best = self._kept.setdefault(run.id, _Best())
         if best.batch is not None and batch is not None and abs(batch - best.batch) > 0.05 * best.batch:
-            best = self._best[run.id] = _Best()
+            best = self._kept[run.id] = _Best()
         self._learn(best, run, rates, wide, batch)
         now = median(rates[-n:])
         if now is None or best.rate <= 0:
@@ -204,10 +197,18 @@ def _rates(run: RunWindow, batch: int | None, most: int) -> list[float]:
     """Samples/s of the newest judged steps with the batch size of now (an epoch's last is often smaller)."""
     if batch is None:
         return []
-    samples, times = run.column("samples"), run.column("step_s")
-    n, low, high = min(len(samples), len(times)), 0.95 * batch, 1.05 * batch
-    rows = (i for i in run.rows()[-2 * most :] if i < n)
-    return [samples[i] / times[i] for i in rows if times[i] > 0 and low <= samples[i] <= high][-most:]
+    low, high = 0.95 * batch, 1.05 * batch
+    times, sizes = run.known("step_s"), run.known("samples")
+    newest, same = times.values[-most:], sizes.values[-most:]
+    whole = len(newest) == most and times.steps[-most:].tobytes() == sizes.steps[-most:].tobytes()
+    if whole and low <= min(same) and max(same) <= high and min(newest) > 0:  # as nearly always
+        return list(map(truediv, same, newest))
+    begin = max(bisect_left(times.steps, run.oldest("step_s")), len(times.steps) - 2 * most)
+    steps, newest = times.steps[begin:], times.values[begin:]
+    first = bisect_left(sizes.steps, steps[0]) if steps else 0
+    size_of = dict(zip(sizes.steps[first:], sizes.values[first:]))
+    found = ((size_of.get(s, 0.0), t) for s, t in zip(steps, newest))
+    return [n / t for n, t in found if t > 0 and low <= n <= high][-most:]
 
 
 def _phases(run: RunWindow, n: int) -> dict[str, float]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dctop.engine.config import Energy
 from dctop.engine.metrics.trend import Trend, theil_sen
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dctop.engine.training.runstate import RunState
     from dctop.probes.base import KernelEvent, Process
 
+T = TypeVar("T")
 NS = 1_000_000_000
 RECENT_NS = 3600 * NS
 """A run that ended within the hour before dctop started is judged as fresh: nobody may have seen it."""
@@ -111,6 +112,11 @@ class Trail:
         """One of the numbers, oldest first, NaN where missing."""
         return [math.nan if v[i] is None else float(v[i]) for _, v in self._points]  # type: ignore[arg-type]
 
+    def growth(self, i: int = 0) -> float:
+        """Newest less oldest of one of the numbers; NaN where either is missing."""
+        ends = [p[1][i] for p in (self._points[0], self._points[-1])] if self._points else [None]
+        return math.nan if None in ends else ends[-1] - ends[0]  # type: ignore[operator]
+
     def trend(self, i: int = 0, most: int = 60) -> Trend | None:
         """Theil-Sen slope (per second) and Kendall's tau over what is kept."""
         points = self._points
@@ -145,18 +151,26 @@ class Window:
         self.stepped_mono_ns: int | None = None
         """When the wall clock was last set by more than a second."""
         self._stale: frozenset[str] = frozenset()
+        self._once: dict[Hashable, Any] = {}
 
     def bind(self, source: Source, snap: Snapshot) -> None:
         frame = snap.frame
         self.source, self.snap, self.frame = source, snap, frame
         self.mono_ns, self.wall_ns = frame.mono_ns, frame.wall_ns
         self.runs = source.runs()
+        self._once.clear()
         self._stale = frozenset(n for n, s in frame.status.items() if s.stale)
         if not self.first_wall_ns:
             self.first_wall_ns = frame.wall_ns
         step = self.num("clock.step_ns")
         if step is not None and abs(step) > NS:
             self.stepped_mono_ns = frame.mono_ns
+
+    def once(self, name: Hashable, find: Callable[[], T]) -> T:
+        """What `find` finds, looked for once a tick, whoever asks."""
+        if name not in self._once:
+            self._once[name] = find()
+        return cast(T, self._once[name])
 
     # -- values -------------------------------------------------------------------------------------
 
@@ -204,11 +218,15 @@ class Window:
             return None
         return next((p for p in self.frame.processes if p.pid == pid), None)
 
-    def tree(self, pids: Iterable[int]) -> set[int]:
-        """These processes and all their descendants."""
+    def _children(self) -> dict[int, list[int]]:
         children: dict[int, list[int]] = {}
         for p in self.frame.processes:
             children.setdefault(p.ppid, []).append(p.pid)
+        return children
+
+    def tree(self, pids: Iterable[int]) -> set[int]:
+        """These processes and all their descendants."""
+        children = self.once("children", self._children)
         found: set[int] = set()
         todo = list(pids)
         while todo:

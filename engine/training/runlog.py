@@ -34,6 +34,7 @@ RECENT = 50
 _CHUNK = 1 << 20
 _MAX_LINE = 1 << 20
 _NAN = float("nan")
+_NONE: array[float] = array("d")
 _STEP_PREFIXES = (b'{"kind":"step"', b'{"kind": "step"')
 
 
@@ -103,11 +104,33 @@ class StepColumns(Mapping[str, "array[float]"]):
             copy = self._copies[name] = self._source[name][: self._length]
         return copy
 
+    @property
+    def steps(self) -> int:
+        """How many are kept."""
+        return self._length
+
+    def part(self, name: str, begin: int, end: int | None = None) -> array[float]:
+        """Kept steps `begin` up to `end` (default: the last) of one column: who wants the newest few copies
+        no others."""
+        return self._source[name][begin : self._length if end is None else min(end, self._length)]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._source)
 
     def __len__(self) -> int:
         return len(self._source)
+
+
+def kept(columns: Mapping[str, array[float]]) -> int:
+    """How many steps there are in what a RunState hands out."""
+    return columns.steps if isinstance(columns, StepColumns) else len(columns.get("step", _NONE))
+
+
+def part(columns: Mapping[str, array[float]], name: str, begin: int, end: int | None = None) -> array[float]:
+    """Kept steps `begin` up to `end` of a column; empty where there is no such column."""
+    if isinstance(columns, StepColumns) and name in STEP_FIELDS:
+        return columns.part(name, begin, end)
+    return columns.get(name, _NONE)[begin:end]
 
 
 class StoredColumns(Mapping[str, "array[float]"]):

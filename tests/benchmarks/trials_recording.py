@@ -90,7 +90,8 @@ def damage(n: int) -> bool:
 def sessions(i: int, folder: Path) -> str:
     # Every other one is recorded from somewhere in the middle.
     begin = 0 if i % 2 == 0 else (i * 37) % (test_rejudge.TICKS - 40) + 20
-    live, again = test_rejudge.live_and_again(test_rejudge.Session(1000 + i), folder / "a.dctop", begin)
+    kind = test_rejudge.Devices if i % 3 == 2 else test_rejudge.Session
+    live, again = test_rejudge.live_and_again(kind(1000 + i), folder / "a.dctop", begin)
     assert live == again, f"differ at tick {next(n for n, (a, b) in enumerate(zip(live, again)) if a != b)}"
     return "with alerts" if any(live) else "without"
 

@@ -25,7 +25,8 @@ from dctop.engine.rules.alert import Alert
 from dctop.engine.rules.anomaly import Anomaly
 from dctop.engine.rules.detector import Detector
 from dctop.engine.rules.engine import RuleEngine
-from tests.engine.rules.gpus import rank
+from dctop.probes.base import series
+from tests.engine.rules.gpus import ON_GPU, WELL, rank
 from tests.engine.rules.scene import GIB, HEALTHY
 from tests.fakes.source import FakeRun, FakeSource, process
 
@@ -182,6 +183,42 @@ class Layers(Session):
         return {**super()._troubles(), **found}
 
 
+class Devices(Session):
+    """A training on two GPUs that are idle, unequally busy and full in turn: rules that are asked once in
+    some seconds or steps."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        s = self.source
+        s.set({"gpu.status": "ok", "gpu.count": 2, "gpu.pid_space": "own"})
+        for i in range(2):
+            s.set({series(f"gpu.{k}", gpu=f"GPU-{i}"): v for k, v in {**WELL, "index": i}.items()})
+        config = {**self.run.now.config, "ranks": 2, "device": {"asked": "cuda", "chosen": "cuda:0"}}
+        self.run.publish(device="cuda:0", config=config)
+        self.fields = {**ON_GPU}
+        first = self.r.randrange(20, 60)
+        self.plan = {"idle": (first, first + 80), "one": (170, 290), "full": (150, 200)}
+
+    def _troubles(self) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+        def busy(a: float, b: float) -> Callable[[], object]:
+            return lambda: self.source.set({"gpu.util_pct{gpu=GPU-0}": a, "gpu.util_pct{gpu=GPU-1}": b})
+
+        def peak(gib: float) -> Callable[[], object]:
+            return lambda: self.fields.update(mem_peak_bytes=gib * GIB)
+
+        return {
+            "idle": (busy(20, 20), busy(95, 95)), "one": (busy(95, 30), busy(95, 95)),
+            "full": (peak(75), peak(28)),
+        }  # fmt: skip
+
+    def tick(self, n: int) -> None:
+        super().tick(n)
+        if n == 143:
+            self.run.mode("eval")
+        elif n == 148:
+            self.run.mode("train")
+
+
 def live_and_again(
     session: Session, path: Path, begin: int = 0, learned: bool = False
 ) -> tuple[list[Facts], list[Facts]]:
@@ -254,6 +291,17 @@ def test_a_session_recorded_from_its_middle_is_judged_as_it_was_live(
     assert len(live) == len(again) == TICKS - begin
     for n, (a, b) in enumerate(zip(live, again)):
         assert a == b, n
+
+
+@pytest.mark.parametrize(("seed", "begin"), [(0, 0), (1, 70), (2, 93), (3, 151)])
+def test_rules_that_are_asked_now_and_then_are_asked_at_the_same_moments(
+    seed: int, begin: int, tmp_path: Path
+) -> None:
+    live, again = live_and_again(Devices(seed), tmp_path / "a.dctop", begin)
+    for n, (a, b) in enumerate(zip(live, again, strict=True)):
+        assert a == b, n
+    told = {alert[1] for tick in live for alert in tick}
+    assert {"gpu-underutilised", "gpu-imbalance", "oom-predicted-gpu"} <= told
 
 
 @pytest.mark.parametrize("begin", [0, 140])

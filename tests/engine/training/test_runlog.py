@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dctop.engine.training import runlog
-from dctop.engine.training.runlog import RunReader, StepStore, parse_lines
+from dctop.engine.training.runlog import RunReader, StepStore, kept, parse_lines, part
 from dctop.engine.training.runstate import STEP_FIELDS
 from tests.fakes.runs import append, event, make_run, step
 
@@ -133,6 +133,19 @@ def test_a_replaced_or_shortened_log_is_read_anew(tmp_path: Path) -> None:
     reader.poll()
     assert list(reader.columns["step"]) == [5] and reader.config["id"] == "r"
     reader.close()
+
+
+def test_a_part_of_a_column_is_what_was_there_and_copies_no_more(tmp_path: Path) -> None:
+    store = StepStore()
+    store.add([{"step": n, "loss": 1.0 / n} for n in range(1, 11)])
+    view = store.view()
+    store.add([{"step": 11}])
+    assert kept(view) == 10 and kept(dict(view)) == 10
+    for columns in (view, dict(view)):
+        assert list(part(columns, "step", 7)) == [8, 9, 10]
+        assert list(part(columns, "step", 2, 4)) == [3, 4]
+        assert list(part(columns, "step", 9, 20)) == [10]
+        assert not part(columns, "step", 10) and not part(columns, "of an other format", 0)
 
 
 def test_an_ended_run_gives_its_columns_when_asked(tmp_path: Path) -> None:
