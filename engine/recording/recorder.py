@@ -400,8 +400,8 @@ class _Worker:
         self._last_commit = time.monotonic()
         self._retry_at = self._stuck_since = None
         if owner._state != "recording":
-            log.info("recording goes on")
             owner._state, owner._error = "recording", None
+            log.info("recording goes on")
         if owner.on_saved is not None:
             owner.on_saved(self.store.saved_seq)
         return True

@@ -60,8 +60,9 @@ def test_a_full_disk_pauses_recording_and_loses_nothing_acknowledged(
         rec.put(frame, (), ())
     assert rec.status.state == "disk-full" and rec.status.lost_frames == 0
     ballast.unlink()
-    wait_for(lambda: rec.saved_seq == len(frames), "resumed")
-    assert rec.status.state == "recording" and rec.status.error is None
+    # What is saved is told a moment before that recording goes on.
+    wait_for(lambda: rec.saved_seq == len(frames) and rec.status.state == "recording", "resumed")
+    assert rec.status.error is None
     rec.stop()
     with open_recording(path) as recording:
         check_frames(recording, frames)
