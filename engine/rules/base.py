@@ -147,6 +147,12 @@ class NodeRule(Rule):
     always: ClassVar[bool] = False
     """Asked every tick, also while none of its probes read anything new (kernel events, elapsed time)."""
 
+    def stirred(self, w: Window) -> bool:
+        """Of a rule that is asked always and has answered: False where nothing it speaks of can have
+        changed, which is told at a fraction of what an answer costs. It is asked every ten seconds even so.
+        """
+        return True
+
     @abstractmethod
     def judge(self, w: Window) -> Outcome: ...
 

@@ -113,13 +113,20 @@ class _DeathRule(NodeRule):
         super().__init__(overrides)
         self._kills = Kills()
         self._judged: set[str] = set()
+        self._waiting = False
+        """Of some run it is not known yet who ended it."""
+
+    def stirred(self, w: Window) -> bool:
+        return w.stir or self._waiting
 
     def _ended(self, w: Window) -> Iterator[tuple[RunState, Verdict, Age]]:
+        self._waiting = False
         for run in w.runs:
             if run.status in ACTIVE or run.id in self._judged:
                 continue
             found = verdict(run, w, self._kills)
             if found == "wait":
+                self._waiting = True
                 continue
             self._judged.add(run.id)
             old = age(w, run.ended_wall_ns or w.wall_ns)
@@ -143,6 +150,10 @@ class OomKilled(_DeathRule):
         self._counter: float | None = None
         self._unexplained: deque[tuple[int, float]] = deque(maxlen=50)
         """(mono_ns, kills) the node's counter told of, while the kernel's log cannot be read."""
+
+    def stirred(self, w: Window) -> bool:
+        counted = bool(self._unexplained) or w.raw("memory.oom_kills") != self._counter
+        return counted or super().stirred(w)
 
     def judge(self, w: Window) -> Outcome:
         out: list[Item] = []

@@ -29,16 +29,18 @@ from dctop.engine.rules.base import (
 from dctop.engine.rules.board import Standing, Status, board
 from dctop.engine.rules.registry import make_rules
 from dctop.engine.rules.runwindow import RunWindow
-from dctop.engine.rules.slots import DUE, KnownRun, Slot
+from dctop.engine.rules.slots import KnownRun, Slot
 from dctop.engine.rules.suppress import explains, find_root
 from dctop.engine.rules.texts import needs
 from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
 from dctop.engine.rules.verdict import verdict
-from dctop.engine.rules.window import ACTIVE, Window
+from dctop.engine.rules.window import ACTIVE, NS, Window
 from dctop.engine.training.inferlog import WORKLOAD as INFER
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
 
+SELDOM_NS = 10 * NS
+"""A rule that says itself whether it is to be asked is asked this often in any case."""
 _NO_RUN, _NO_MEASUREMENT = Needs("run"), Needs("inference")
 _UNKNOWN: Mapping[str, Status] = dict.fromkeys((*PROBLEMS, *RESOURCES), "unknown")
 
@@ -233,7 +235,14 @@ class RuleEngine:
             w.alerts = self._alerts
             news = [self._news(i, w) for i in range(len(self._groups))]
             for slot in self._node:
-                self._node_rule(slot, w, news[slot.group])
+                fresh = news[slot.group]
+                if isinstance(fresh, str):
+                    slot.asked = False
+                    self._abstain(slot, Needs("probe", fresh))
+                elif not slot.asked or self._due(slot, w, fresh):
+                    self._ask(slot, w)
+                elif slot.tracks and slot.unknown is None:
+                    self._settle(slot, slot.items, None)
             self._judge_runs(w)
             tracked = [s for s in self._slots.values() if s.tracks]
             if tracked:
@@ -254,27 +263,23 @@ class RuleEngine:
         now = self._samples[group] = tuple(map(w.frame.samples.get, probes))
         return before is None or any(x is not y for x, y in zip(before, now, strict=True))
 
-    def _node_rule(self, slot: Slot[NodeRule], w: Window, news: bool | str) -> None:
-        rule = slot.rule
-        if isinstance(news, str):
-            slot.asked = False
-            self._abstain(slot, Needs("probe", news))
-            return
-        turn = slot.turn_at(w.mono_ns) if slot.paced else DUE
-        if slot.turn != DUE:
-            news = turn != slot.turn
-        if slot.asked and not news and not rule.always:
-            if slot.tracks and slot.unknown is None:
-                self._settle(slot, slot.items, None)
-            return
+    def _due(self, slot: Slot[NodeRule], w: Window, news: bool) -> bool:
+        """Whether a rule that has been asked before is to be asked now."""
+        if slot.paced:
+            return slot.turn_at(w.mono_ns) != slot.turn or (news and slot.rule.always)
+        if not slot.rule.always:
+            return news
+        return slot.unknown is not None or w.mono_ns // SELDOM_NS != slot.turn or slot.rule.stirred(w)
+
+    def _ask(self, slot: Slot[NodeRule], w: Window) -> None:
         slot.asked = True
-        outcome = slot.ask(rule.judge, w)
-        slot.turn = turn
+        outcome = slot.ask(slot.rule.judge, w)
+        slot.turn = slot.turn_at(w.mono_ns) if slot.paced else w.mono_ns // SELDOM_NS
         if isinstance(outcome, Needs):
             self._abstain(slot, outcome)
             return
         slot.unknown = None
-        slot.items = outcome
+        slot.items = tuple(i for i in outcome if isinstance(i, Reading)) if outcome else ()
         if outcome or slot.tracks:
             self._settle(slot, outcome, None)
 

@@ -48,6 +48,9 @@ class XidRule(NodeRule):
         self._last: dict[str, tuple[int, int]] = {}
         """Entity -> (wall time, level) of its gravest recent Xid."""
 
+    def stirred(self, w: Window) -> bool:
+        return bool(w.events) or w.raw("kernel.records") is None
+
     def judge(self, w: Window) -> Outcome:
         out: list[Item] = []
         for e in w.events:

@@ -40,6 +40,9 @@ class KernelHung(NodeRule):
     always = True
     source = "GPUd kmsg matchers; kernel facility only"
 
+    def stirred(self, w: Window) -> bool:
+        return bool(w.events) or w.raw("kernel.records") is None
+
     def judge(self, w: Window) -> Outcome:
         if w.raw("kernel.records") is None:
             return Needs("series", "kernel.records")

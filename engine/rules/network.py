@@ -213,6 +213,7 @@ class LinkDownSlow(_Nics):
 
     id = "link-down-slow"
     kind = "event"
+    probes = ("links",)
     severities = "c"
     source = "GPUd expected port states"
 

@@ -27,6 +27,7 @@ from dctop.engine.rules.base import (
 )
 from dctop.engine.rules.deaths import whole
 from dctop.engine.rules.window import ACTIVE, Trail, Trend, Window, disk_key, mount_key
+from dctop.probes.base import Sample
 
 Remedies = list[str | tuple[str, Mapping[str, object]]]
 FULL_BY_DESIGN = frozenset(("squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs", "fuse.snapfuse"))
@@ -219,6 +220,10 @@ class FsReadonly(NodeRule):
         super().__init__(overrides)
         self._before: dict[str, float] = {}
         self._turns: dict[str, int] = {}
+        self._sample: Sample | None = None
+
+    def stirred(self, w: Window) -> bool:
+        return bool(w.events) or w.frame.samples.get("filesystem") is not self._sample
 
     def judge(self, w: Window) -> Outcome:
         out: list[Item] = []
@@ -230,6 +235,7 @@ class FsReadonly(NodeRule):
                 out.append(
                     Occurrence(mount, CRITICAL, key, e.wall_ns, details, None, bool(e.fields.get("old")))
                 )
+        self._sample = w.frame.samples.get("filesystem")
         for mount in w.labels("fs.readonly"):
             now = w.num(mount_key("fs.readonly", mount))
             before = self._before.get(mount)

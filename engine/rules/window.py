@@ -10,6 +10,7 @@ import math
 from array import array
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from operator import is_not
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dctop.engine.config import Energy
@@ -146,6 +147,8 @@ class Window:
         """The engine's own, as of the tick before."""
         self.energy = Energy()
         """Budgets and factors of the configuration."""
+        self.stir = True
+        """Kernel events came with this tick, or a run is another than it was at the tick before."""
         self.first_wall_ns = 0
         """Of the first tick since the engine began: what lies before it is history."""
         self.stepped_mono_ns: int | None = None
@@ -157,7 +160,8 @@ class Window:
         frame = snap.frame
         self.source, self.snap, self.frame = source, snap, frame
         self.mono_ns, self.wall_ns = frame.mono_ns, frame.wall_ns
-        self.runs = source.runs()
+        before, self.runs = self.runs, source.runs()
+        self.stir = bool(frame.events) or len(self.runs) != len(before) or any(map(is_not, self.runs, before))
         self._once.clear()
         self._stale = frozenset(n for n, s in frame.status.items() if s.stale)
         if not self.first_wall_ns:
