@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from operator import attrgetter
 
 from dctop.tui.draw.rows import Row, S, Span, fit_row
 from dctop.tui.frame import box, clean, framed, safe_row
 from dctop.tui.panes.base import PaneModel, View
 
 log = logging.getLogger(__name__)
+_FLAGS = attrgetter("focused", "zoomed", "size", "look", "readonly", "paused")
 
 
 class PaneDrawing:
@@ -25,6 +27,8 @@ class PaneDrawing:
         self._body: list[Row] = []
         self._drawn: tuple[int, int, bool, bool] = (0, 0, False, True)
         self._edges: tuple[object, Row] | None = None
+        self._resting: tuple[object, ...] | None = None
+        """What the rows were drawn by, if by nothing else."""
 
     @property
     def drawn_as(self) -> tuple[int, int, bool]:
@@ -33,6 +37,11 @@ class PaneDrawing:
 
     def draw(self, view: View, w: int, h: int) -> list[Row]:
         """The pane in a box of `w` x `h` cells: `h` rows, safe to send to a terminal. Never raises."""
+        on = self.model.rests_on(view)
+        resting = on and (*on, w, h, *_FLAGS(view))
+        if resting and resting == self._resting:
+            return self.rows
+        self._resting = resting
         inner_w, inner_h = max(0, w - 2), max(0, h - 2)
         try:
             left: Sequence[Span]

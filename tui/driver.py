@@ -2,7 +2,8 @@
 
 The stock driver wakes ten times a second to look for keys, asks for every mouse movement (2 ms of CPU each),
 spins when its terminal has gone, and blocks the whole program when the terminal does not take output. This
-one sleeps in poll, asks for clicks, drags and the wheel only, and reports a terminal that is gone.
+one sleeps in poll, asks for clicks, drags and the wheel only, and reports a terminal that is gone. What the
+terminal takes at once is written without waking the thread that waits for it when it does not.
 """
 
 from __future__ import annotations
@@ -43,15 +44,27 @@ class PatientFile:
         self._file = file
         self._lost = lost
         self.broken = False
+        self._taken = 0
+        self.done = 0
+        """Writes that are through to the terminal, or lost."""
 
     def fileno(self) -> int:
         return self._file.fileno()
 
-    def write(self, text: str) -> int:
-        return self._try(lambda: self._file.write(text)) or 0
+    def write(self, text: str | bytes) -> int:
+        """`bytes`: the end of something whose beginning was written past this file."""
+        self._taken += 1
+        if isinstance(text, str):
+            return self._try(lambda: self._file.write(text)) or 0
+        return self._try(lambda: self._rest(text)) or 0
+
+    def _rest(self, data: bytes) -> int:
+        self._file.flush()
+        return self._file.buffer.write(data)  # type: ignore[attr-defined,no-any-return]
 
     def flush(self) -> None:
         self._try(self._file.flush)
+        self.done = self._taken
 
     def _try(self, call: Callable[[], T]) -> T | None:
         if self.broken:
@@ -85,6 +98,11 @@ class SleepingDriver(LinuxDriver):
             self._out, "w", encoding=out.encoding, errors="replace", newline=""
         )
         self._file = PatientFile(text, self._terminal_gone)  # type: ignore[assignment]
+        self._encoding = out.encoding
+        self._direct = -1
+        """The terminal opened anew, so that only this descriptor does not wait; -1: it could not be."""
+        self._queued = 0
+        """Writes given to the writer thread."""
         self.wakeups = 0
         self.stuck = False
         """True after the terminal stopped taking output; cleared by the next write it takes."""
@@ -100,17 +118,36 @@ class SleepingDriver(LinuxDriver):
         return 0 if writer is None else writer._queue.qsize()
 
     def write(self, data: str) -> None:
-        """Queue for the writer thread. The thread that draws and answers keys must not hang on a stuck
-        terminal: after a while the data is dropped (the app repaints once the terminal reads again)."""
+        """Write what the terminal takes at once, queue the rest for the writer thread. The thread that draws
+        and answers keys must not hang on a stuck terminal: after a while the data is dropped (the app
+        repaints once the terminal reads again)."""
         writer = self._writer_thread
         assert writer is not None, "not in application mode"
+        rest: str | bytes = data
+        if self._direct >= 0 and self._queued == cast(PatientFile, self._file).done:
+            rest = self._at_once(data)
+            if not rest:
+                self.stuck = False
+                return
         with contextlib.suppress(queue.Full):
-            writer._queue.put(data, timeout=0 if self.stuck else CLOSE_WAIT_S)
+            writer._queue.put(rest, timeout=0 if self.stuck else CLOSE_WAIT_S)  # type: ignore[arg-type]
+            self._queued += 1
             self.stuck = False
             return
         self.stuck = True
 
+    def _at_once(self, data: str) -> bytes:
+        """Write without waiting; what is left over."""
+        whole = data.encode(self._encoding, "replace")
+        try:
+            return whole[os.write(self._direct, whole) :]
+        except OSError:  # it takes nothing just now; or it is gone, as the writer thread will find
+            return whole
+
     def close(self) -> None:
+        direct, self._direct = self._direct, -1
+        if direct >= 0:
+            os.close(direct)
         writer = self._writer_thread
         if writer is None or not writer.is_alive():
             return
@@ -135,6 +172,9 @@ class SleepingDriver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         self._leaving = False
+        with contextlib.suppress(OSError):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            self._direct = os.open(os.ttyname(self._out), flags)
         super().start_application_mode()  # type: ignore[no-untyped-call]
         # What the stock driver found is the terminal already without echo: see `terminal.no_echo`.
         self.attrs_before = getattr(self._app, "terminal_before", None) or self.attrs_before

@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from dctop.tui.driver import PatientFile, SleepingDriver
 from dctop.tui.theme import THEMES
 from tests.terminal import Terminal
 
@@ -205,3 +207,23 @@ def test_output_goes_to_the_terminal_even_where_stderr_is_a_file(tmp_path: Path)
         t.send("q")
         assert t.wait_exit() == 0
     assert (tmp_path / "err").read_text() == ""
+
+
+def test_what_the_terminal_does_not_take_at_once_follows_in_order() -> None:
+    r, w = os.pipe2(os.O_NONBLOCK)
+    text = "a" + "é" * 50_000  # more than a pipe holds, and cut in the middle of a character
+    driver = SimpleNamespace(_direct=w, _encoding="utf-8")
+    rest = SleepingDriver._at_once(driver, text)  # type: ignore[arg-type]
+    assert 0 < len(rest) < 100_001 and rest[0] == 0xA9
+    taken = os.read(r, 200_000)
+    os.set_blocking(w, True)
+    with open(w, "w", encoding="utf-8", newline="") as out:  # noqa: PTH123
+        file = PatientFile(out, lambda: None)
+        file.write(rest)
+        file.write("after")
+        assert file.done == 0
+        file.flush()
+        assert file.done == 2
+        taken += os.read(r, 200_000)
+    os.close(r)
+    assert taken.decode() == text + "after"

@@ -140,6 +140,11 @@ class AlertsPane(DataPane):
             right.append(((" " if right else "") + f"{g.warning}{warning}", S.WARN))
         return left, right
 
+    def rests_on(self, view: View) -> tuple[object, ...] | None:
+        if view.snap is None or self.whole or view.zoomed or view.source.alerts():
+            return None
+        return (self.watch,)
+
     def draw(self, view: View, snap: Snapshot, w: int, h: int) -> list[Row]:
         listed = under_roots(view.source.alerts())
         self._rows = tuple(a.id for a, _ in listed)

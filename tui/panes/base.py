@@ -58,6 +58,12 @@ class PaneModel:
     def body(self, view: View, w: int, h: int) -> list[Row]:
         raise NotImplementedError
 
+    def rests_on(self, view: View) -> tuple[object, ...] | None:
+        """All that title and body depend on besides the view's own flags and the size: while it is equal
+        nothing is drawn anew. None: they are drawn every tick. For what a pane shows while it has nothing to
+        show, which on many nodes is for ever."""
+        return None
+
     def act(self, action_id: str, view: View) -> Intent | None:
         """Answer one of `actions`; state changes are drawn at once by the caller."""
         return None

@@ -106,6 +106,13 @@ class GpuPane(DataPane):
             text += f"  {units.watts(sum(power), 0)}"
         return left, self.right(view, text)
 
+    def rests_on(self, view: View) -> tuple[object, ...] | None:
+        snap = view.snap
+        status = None if snap is None else snap.values.get("gpu.status")
+        if snap is None or status in (None, "ok") or snap.labels.get("gpu.name") or snap.stale("gpu"):
+            return None
+        return status, snap.values.get("gpu.detail")
+
     def draw(self, view: View, snap: Snapshot, w: int, h: int) -> list[Row]:
         whole, gpus = self.book.whole(view), self.book.gpus(view)
         if not gpus:
