@@ -23,7 +23,7 @@ from dctop.engine.metrics.builder import TICK_HZ, SnapshotBuilder
 from dctop.engine.metrics.gpujoin import GpuJoin, XidJoin
 from dctop.engine.metrics.gpulog import Energy, GpuLog
 from dctop.engine.metrics.history import History
-from dctop.engine.metrics.hub import Hub, one_line
+from dctop.engine.metrics.hub import LEAD_S, Hub, one_line, usual
 from dctop.engine.metrics.lookback import LookBack
 from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.engine.recording.past import Past
@@ -53,8 +53,6 @@ SOON_S = 0.3
 """With `soon`: how long after the first tick the second follows, for first rates while the screen is still
 being made. Shorter than that, a tick of CPU time (10 ms) is too coarse a measure."""
 _M_ARENA_MAX = -8
-LEAD_S = 0.06
-"""Lanes read this long before the tick (half of it on machines where reads take under 1 ms)."""
 
 
 class Present:
@@ -116,6 +114,7 @@ class LiveEngine:
         self.now = Present(interval_s)
         self.tick_seq = 0
         self.next_tick_mono = 0.0
+        """When the next tick will usually be done."""
         self.on_tick: list[Callable[[LiveEngine], None]] = []
         self.recorder: Recorder | None = None
         self._begun: Recorder | None = None
@@ -162,9 +161,7 @@ class LiveEngine:
         _share_arena()
         base = time.monotonic()
         self.hub.start(base, self._soon_s)
-        self._thread = threading.Thread(
-            target=self._run, args=(base + LEAD_S,), name="dctop-engine", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(base,), name="dctop-engine", daemon=True)
         self._thread.start()
 
     def stop(self, reason: str = "quit") -> None:
@@ -190,13 +187,19 @@ class LiveEngine:
             self._ticked.notify_all()
 
     def _run(self, base: float) -> None:
-        due, step = base, self._soon_s or self.interval_s
-        while not self._gate.acquire(timeout=max(0.0, due - time.monotonic())):
+        """A tick follows the readings that are due at `base` + k x interval: as soon as all are usually
+        there, and where one is not, `LEAD_S` after."""
+        due, step, lead, took = base, self._soon_s or self.interval_s, LEAD_S, 0.0
+        while not self._gate.acquire(timeout=max(0.0, due + lead - time.monotonic())):
+            if lead < LEAD_S and self.hub.behind(due):
+                lead = LEAD_S
+                continue
             due, step = due + step, self.interval_s
-            late = time.monotonic() - due
-            if late >= 0:
-                due += self.interval_s * (int(late / self.interval_s) + 1)
-            self.next_tick_mono = due
+            begun = time.monotonic()
+            if begun >= due:
+                due += self.interval_s * (int((begun - due) / self.interval_s) + 1)
+            lead = self.hub.pace(due) if self.tick_seq > 1 else LEAD_S
+            self.next_tick_mono = due + lead + took
             try:
                 self._tick()
             except Exception as e:  # the engine must outlive any of its parts
@@ -204,6 +207,8 @@ class LiveEngine:
                 log.exception("tick failed")
             with self._ticked:
                 self._ticked.notify_all()
+            if self.tick_seq > 2:  # the second loads the rules
+                took = min(LEAD_S, usual(took, time.monotonic() - begun))
 
     def _tick(self) -> None:
         hub, now = self.hub, self.now

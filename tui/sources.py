@@ -56,6 +56,7 @@ class LiveLike(Timed, Protocol):
 
     tick_seq: int
     next_tick_mono: float
+    """When the next tick is usually done."""
     recorder: Any
 
     @property

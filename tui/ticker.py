@@ -10,8 +10,11 @@ from dctop.engine.metrics.source import Source
 from dctop.tui.sources import is_live, is_replay
 from dctop.tui.state import UiState
 
-AFTER_TICK_S = 0.012
-"""How long after the engine's tick is due to look for its result."""
+AFTER_TICK_S = 0.0005
+"""How long after the engine's tick is usually done to look for its result: later the CPU would have gone to
+sleep in between, and forgotten what drawing needs of what the tick has just made."""
+AGAIN_S = 0.004
+"""When to look again if it is not there: it takes longer today."""
 RETRY_S = 0.02
 STALL_TICKS = 3
 """Intervals without a tick after which the header says so."""
@@ -87,7 +90,8 @@ class Ticker:
             self._draw(late)
             self._arm(min(1.0, interval))
         else:
-            self._arm(RETRY_S if self._tries < 10 else min(0.25, interval / 4))
+            soon = AGAIN_S if self._tries == 1 else RETRY_S
+            self._arm(soon if self._tries < 10 else min(0.25, interval / 4))
 
     def _play(self) -> None:
         source, state = self._source, self._state

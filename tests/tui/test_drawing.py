@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 
@@ -34,13 +35,12 @@ def test_nothing_new_gives_the_same_rows(model: PaneModel) -> None:
 
 def test_another_reason_size_or_focus_is_drawn() -> None:
     drawing, seen = PaneDrawing(GpuPane()), []
-    for text, w, focused in (
-        ("no library", 60, False), ("no driver", 60, False), ("no driver", 50, False), ("no driver", 50, True),
-    ):  # fmt: skip
+    cases = [("no library", 60, False), ("no driver", 60, False), ("no driver", 50, False)]
+    for text, w, focused in (*cases, ("no driver", 50, True)):
         view = view_of(source(**status(text)), focused=focused)
         seen.append(as_lines(drawing.draw(view, w, 12)))
         assert seen[-1] == as_lines(PaneDrawing(GpuPane()).draw(view, w, 12))
-    assert all(a != b for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a != b for a, b in pairwise(seen))
 
 
 def test_a_gpu_that_comes_is_drawn() -> None:

@@ -217,7 +217,7 @@ def test_what_the_terminal_does_not_take_at_once_follows_in_order() -> None:
     assert 0 < len(rest) < 100_001 and rest[0] == 0xA9
     taken = os.read(r, 200_000)
     os.set_blocking(w, True)
-    with open(w, "w", encoding="utf-8", newline="") as out:  # noqa: PTH123
+    with open(w, "w", encoding="utf-8", newline="") as out:
         file = PatientFile(out, lambda: None)
         file.write(rest)
         file.write("after")

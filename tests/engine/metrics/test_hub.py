@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from dctop.engine.live import LiveEngine
-from dctop.engine.metrics.hub import Hub
+from dctop.engine.metrics.hub import LEAD_S, Hub, usual
 from dctop.probes.base import KernelEvent, Sample
 
 
@@ -182,5 +182,52 @@ def test_a_second_read_follows_soon_where_asked_and_the_period_after_that():
     until(lambda: first.due >= base + 1.05)
     beats = first.due - base - 0.05
     assert beats == pytest.approx(round(beats), abs=0.02)
-    assert hub.slots["slow"].due - base == pytest.approx(10.0, abs=0.02)
+    assert hub.slots["slow"].due - base == pytest.approx(10.05, abs=0.02)
     hub.stop()
+
+
+def test_lanes_begin_where_the_one_before_usually_ends_and_a_frame_waits_for_all_that_are_due():
+    probes = [Stand(n, lambda: sample("x")) for n in ("seldom", "a", "b")]
+    for p, period in zip(probes, (5.0, 1.0, 1.0), strict=True):
+        p.lane, p.period_s = p.name, period
+    hub = Hub(probes)
+    due = time.monotonic() + 1000.0
+    hub.start(due)
+    lanes = {lane.name: lane for lane in hub._lanes}
+    assert list(lanes) == ["a", "b", "seldom"]
+    for lane, took in zip(lanes.values(), (0.001, 0.2, 0.003), strict=True):
+        lane.took_s = took
+    assert hub.pace(due) == pytest.approx(LEAD_S)  # b takes longer than any frame waits
+    assert [x.offset_s for x in lanes.values()] == pytest.approx([0.0, 0.0015, 0.0075])
+    lanes["b"].took_s = 0.002
+    assert hub.pace(due) == pytest.approx(0.0075)
+    for name in ("a", "b", "seldom"):
+        assert hub.behind(due)
+        hub.slots[name].due += 1.0 if name != "seldom" else 5.0
+    assert not hub.behind(due)
+    assert hub.pace(due + 1.0) == pytest.approx(0.004)  # without the one that is not due
+    hub.stop()
+
+
+def test_what_is_usual_is_up_at_once_and_down_by_and_by():
+    assert usual(0.001, 0.008) == 0.008
+    assert 0.001 < usual(0.008, 0.001) < 0.008
+
+
+def test_a_frame_holds_what_was_due_with_it_though_it_took_longer_than_usual():
+    slow, n = threading.Event(), [0]
+
+    def read():
+        n[0] += 1
+        slow.wait(0.03)
+        return sample("cpu", {"cpu.load1": float(n[0])})
+
+    e = LiveEngine(interval_s=0.2, probes=[Stand("cpu", read, None, 0.2)], rules=False, runs_dir=False)
+    slow.set()
+    e.start()
+    assert e.wait_ticks(5, 10)
+    slow.clear()
+    for _ in range(4):
+        assert e.wait_ticks(1, 10)
+        assert e.snapshot().num("cpu.load1") >= e.tick_seq
+    e.stop()
