@@ -35,12 +35,16 @@ from dctop.engine.rules.window import ACTIVE, NS, Window, median
 from dctop.engine.training.runlog import kept, part
 
 if TYPE_CHECKING:
+    from dctop.engine.metrics.model import Snapshot
     from dctop.engine.training.runstate import RunState
 
 VOTE = 0.36 / 0.64
 """Deviation over threshold of a vote: score 0.36."""
 WITHIN = 5
 """Samples in which votes count together."""
+BATCH_NS = 4 * NS
+"""What is read is gone through in turns of this long: of a hundred series one after the other, two thirds of
+the time go into coming back to them after a second of other work."""
 BURST = 32
 """Steps of a tick fed one by one; beyond, medians of so many groups."""
 SHOWN = 6
@@ -52,7 +56,8 @@ class Anomaly(NodeRule):
     """Statistics of every watched series: robust level and scale on three clocks, memory of earlier peaks.
 
     Deviation z = |x - level| / u, u = 1.25 x mean deviation, at least the series' floor / 8; threshold
-    max(8, 1.25 x the second largest peak before / u); the same over means of 4 (6) and 16 samples (5).
+    max(8, 1.25 x the second largest peak before / u); the same over means of 4 (6) and 16 samples (5). Gone
+    through every four seconds, sample by sample: so much later a note may come.
     """
 
     id = "anomaly"
@@ -78,35 +83,61 @@ class Anomaly(NodeRule):
         self._samples: dict[str, object] = {}
         self._runs: dict[str, tuple[float, dict[str, Watch]]] = {}
         self._saved: Mapping[str, list[float]] = {}
-        self._tick = 0
+        self._tick = self._through = 0
+        """The latest tick, and the latest that was gone through."""
+        self._seq = -1
+        self._turn = -1
+        self._waiting: list[tuple[int, Snapshot]] = []
+        """(tick, what was read) since the latest turn."""
         self._votes: list[Watch] = []
         """Those with a vote now."""
 
     # -- a tick -----------------------------------------------------------------------------------------
 
+    def stirred(self, w: Window) -> bool:
+        """Keep what was read; it is gone through when a turn is over."""
+        self._keep(w)
+        return w.mono_ns // BATCH_NS != self._turn
+
     def judge(self, w: Window) -> Outcome:
+        self._keep(w)
+        self._turn = w.mono_ns // BATCH_NS
+        bad: list[Watch] = []
+        enough = False
+        for tick, snap in self._take():
+            self._node(tick, snap)
+            votes = self._counted(tick, w)
+            enough = self._enough(votes, tick, snap.frame.mono_ns)
+            bad = votes if enough else bad
+        if not self._known or all(v.detector.learning for v in self._known.values()):
+            return Needs("learning")
+        return (
+            Reading(NODE, INFO if bad else 0, not enough, (lambda: self._details(bad, w)) if bad else None),
+        )
+
+    def _keep(self, w: Window) -> None:
+        """Once a tick."""
+        if w.frame.seq == self._seq:
+            return
+        self._seq = w.frame.seq
         self._tick += 1
-        self._node(w)
+        self._waiting.append((self._tick, w.snap))
         for run in w.runs:
             if run.status in ACTIVE:
                 self._run(run, w.mono_ns)
-        self._votes = [v for v in self._votes if self._tick - v.hit_at < WITHIN or v.loud_since is not None]
-        if not self._known or all(v.detector.learning for v in self._known.values()):
-            return Needs("learning")
-        votes = self._counted(w)
-        bad = self._enough(votes, w.mono_ns)
-        return (
-            Reading(NODE, INFO if bad else 0, not bad, (lambda: self._details(votes, w)) if bad else None),
-        )
 
-    def _node(self, w: Window) -> None:
-        snap = w.snap
+    def _take(self) -> list[tuple[int, Snapshot]]:
+        waiting, self._waiting = self._waiting, []
+        self._through = self._tick
+        return waiting
+
+    def _node(self, tick: int, snap: Snapshot) -> None:
         if snap.labels is not self._labels:
             self._labels = snap.labels
             self._by_probe = watches(snap, self._known)
             self._known = {v.key: v for group in self._by_probe.values() for v in group}
             self._restore()
-        values, samples, now = snap.values, w.frame.samples, w.mono_ns
+        values, samples, now = snap.values, snap.frame.samples, snap.frame.mono_ns
         numbers: dict[str, float | None] = {}
         """Of series with peers, looked up once for all of them."""
         for probe, group in self._by_probe.items():
@@ -125,7 +156,7 @@ class Anomaly(NodeRule):
                         x = float(x) - middle
                 v.detector.update(x)  # type: ignore[arg-type]  # texts are not watched
                 if v.detector.ratio >= self._vote:
-                    self._hit(v, now)
+                    self._hit(v, tick, now)
                 elif v.loud_since is not None:
                     v.loud_since = None
 
@@ -159,21 +190,21 @@ class Anomaly(NodeRule):
             for x in values:
                 detector.update(x)
                 if detector.ratio >= vote:
-                    self._hit(v, now)
+                    self._hit(v, self._tick, now)
                 elif v.loud_since is not None:
                     v.loud_since = None
         self._runs[run.id] = (steps[-1], series)
         if len(self._runs) > 8:
             del self._runs[next(iter(self._runs))]
 
-    def _hit(self, v: Watch, now: int) -> None:
+    def _hit(self, v: Watch, tick: int, now: int) -> None:
         f = v.detector.finding()
         hit = Hit(
             f.kind, f.ratio, f.value, f.level, f.swing, f.z, f.threshold, f.before, f.before_ago, f.samples
         )
-        if v.hit is None or self._tick - v.hit_at >= WITHIN or hit.ratio >= v.hit.ratio:
+        if v.hit is None or tick - v.hit_at >= WITHIN or hit.ratio >= v.hit.ratio:
             v.hit = hit
-        v.hit_at = self._tick
+        v.hit_at = tick
         if v not in self._votes:
             self._votes.append(v)
         if f.ratio < self.t["alone_ratio"]:
@@ -183,16 +214,19 @@ class Anomaly(NodeRule):
 
     # -- votes --------------------------------------------------------------------------------------------
 
-    def _counted(self, w: Window) -> list[Watch]:
+    def _counted(self, tick: int, w: Window) -> list[Watch]:
         """Votes that no open alert explains, the largest deviation first."""
-        votes = self._votes
+        if not self._votes:
+            return []
+        self._votes = [v for v in self._votes if tick - v.hit_at < WITHIN or v.loud_since is not None]
+        votes = [v for v in self._votes if v.hit_at <= tick]
         if votes:
             known = explained(w.alerts)
             votes = [v for v in votes if v.key not in known and v.family not in known]
         return sorted(votes, key=lambda v: -(v.hit.ratio if v.hit else 0.0))
 
-    def _enough(self, votes: Sequence[Watch], now: int) -> bool:
-        fresh = [v for v in votes if self._tick - v.hit_at < WITHIN]
+    def _enough(self, votes: Sequence[Watch], tick: int, now: int) -> bool:
+        fresh = [v for v in votes if tick - v.hit_at < WITHIN]
         if len(fresh) >= self.t["votes"] and len({v.family for v in fresh}) >= self.t["families"]:
             return True
         alone = int(self.t["alone_s"] * NS)
@@ -206,7 +240,7 @@ class Anomaly(NodeRule):
         return {
             v.key: v.hit.kind
             for v in self._votes
-            if v.hit is not None and v.hit.ratio >= 1.0 and self._tick - v.hit_at < WITHIN
+            if v.hit is not None and v.hit.ratio >= 1.0 and self._through - v.hit_at < WITHIN
         }
 
     def watched(self) -> Mapping[str, Sequence[Watch]]:
@@ -244,12 +278,18 @@ class Anomaly(NodeRule):
 
     # -- a life longer than the process ----------------------------------------------------------------------
 
+    def catch_up(self) -> None:
+        """Go through what has been read before the turn is over; what follows is the same."""
+        for tick, snap in self._take():
+            self._node(tick, snap)
+
     def seen(self, samples: Mapping[str, object]) -> None:
         """These were taken already."""
         self._samples = {probe: samples[probe] for probe in self._by_probe if probe in samples}
 
     def state(self) -> dict[str, list[float]]:
         """Key -> numbers, of every series that has learned."""
+        self.catch_up()
         return {k: v.detector.state() for k, v in self._known.items() if not v.detector.learning}
 
     def restore(self, saved: Mapping[str, list[float]]) -> None:

@@ -178,6 +178,8 @@ def memory(engine: RuleEngine, text: Callable[[str], str] = str) -> dict[str, Tr
         slots = {}
         for rule_id, slot in engine._slots.items():
             own = {}
+            if isinstance(slot.rule, Anomaly):
+                slot.rule.catch_up()
             for name, value in vars(slot.rule).items():
                 if name not in _PASSING:
                     try:

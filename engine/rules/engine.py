@@ -269,7 +269,7 @@ class RuleEngine:
             return slot.turn_at(w.mono_ns) != slot.turn or (news and slot.rule.always)
         if not slot.rule.always:
             return news
-        return slot.unknown is not None or w.mono_ns // SELDOM_NS != slot.turn or slot.rule.stirred(w)
+        return w.mono_ns // SELDOM_NS != slot.turn or slot.rule.stirred(w)
 
     def _ask(self, slot: Slot[NodeRule], w: Window) -> None:
         slot.asked = True

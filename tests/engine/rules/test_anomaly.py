@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from dctop.engine.rules.anomaly import Anomaly, explained, grouped
+from dctop.engine.rules.anomaly import BATCH_NS, Anomaly, explained, grouped
 from dctop.engine.rules.engine import RuleEngine
 from dctop.engine.rules.watched import MOST, WATCHED, watches
 from tests.engine.rules.test_engine import only, pressed
@@ -61,6 +61,10 @@ def started(seed: int = 1) -> tuple[Node, RuleEngine]:
     return s, e
 
 
+TURN = BATCH_NS // 1_000_000_000
+"""Seconds in which what was read is gone through at least once."""
+
+
 def test_it_says_that_it_is_learning_first() -> None:
     s, e = Node(), RuleEngine()
     s.run(e, 30)
@@ -73,10 +77,10 @@ def test_one_series_alone_is_a_mark_and_no_alert() -> None:
     s, e = started()
     s.extra = {"disk": 400e6}
     s.run(e, 2)
+    s.extra = {}
+    s.run(e, TURN - 2)
     rule = next(r for r in e.rules if isinstance(r, Anomaly))
     assert rule.marks() == {"disk.write_bytes_per_s{disk=vda}": "spike"}
-    s.run(e, 3)
-    s.extra = {}
     s.run(e, 30)
     assert anomalies(e) == []
 
@@ -84,7 +88,7 @@ def test_one_series_alone_is_a_mark_and_no_alert() -> None:
 def test_three_series_of_two_families_are_a_note_that_says_the_numbers() -> None:
     s, e = started()
     s.extra = {"disk": 400e6, "cpu": 50, "net": 300e6}
-    s.run(e, 2)
+    s.run(e, TURN)
     a = only(e, "anomaly")
     assert (a.severity, a.state, a.entity) == ("info", "firing", "node")
     assert len(a.evidence) >= 3
@@ -143,7 +147,7 @@ def test_a_run_votes_by_the_logarithm_of_its_loss() -> None:
         s.second(e)
     s.extra = {"cpu": 60}
     run.steps(20, loss=lambda step: 1.1, grad_norm=lambda step: 5.5)
-    s.second(e)
+    s.run(e, TURN)
     a = only(e, "anomaly")
     assert any("train.loss" in x.label for x in a.evidence)
 
