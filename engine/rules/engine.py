@@ -39,6 +39,8 @@ from dctop.engine.training.inferlog import WORKLOAD as INFER
 from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
 
+MOST_RUNS = 4
+"""Of more active runs than this every other is judged each second, as long as only steps came."""
 SELDOM_NS = 10 * NS
 """A rule that says itself whether it is to be asked is asked this often in any case."""
 _NO_RUN, _NO_MEASUREMENT = Needs("run"), Needs("inference")
@@ -337,11 +339,15 @@ class RuleEngine:
         for run in current:
             if run.workload == INFER:
                 latest[_measured(run)] = max(run.started_wall_ns, latest.get(_measured(run), 0))
+        waits = self._waiting(current, w.mono_ns)
         for run in current:
             known = self._runs.get(run.id)
             if known is None:
                 known = self._runs[run.id] = KnownRun(RunWindow(w))
             mark = (run.seq, run.status, len(run.events), run.step)
+            if run.id in waits and mark[1:3] == known.mark[1:3]:
+                active.add(known.window.subject)
+                continue
             changed = mark != known.mark
             live = run.status in ACTIVE
             if changed or known.recalled:
@@ -365,6 +371,13 @@ class RuleEngine:
             self._restarted(current)
             if len(current) > 1:
                 self._verdicts(current)
+
+    def _waiting(self, runs: Sequence[RunState], mono_ns: int) -> Collection[str]:
+        """Active runs whose turn this is not."""
+        live = [r.id for r in runs if r.status in ACTIVE]
+        if len(live) <= MOST_RUNS:
+            return ()
+        return frozenset(live[mono_ns // NS % 2 :: 2])
 
     def _run_rules(self, known: KnownRun, run: RunState, changed: bool, live: bool) -> None:
         for slot in self._per_subject[known.window.subject]:

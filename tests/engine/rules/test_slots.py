@@ -244,3 +244,33 @@ def test_paces_are_thresholds_like_others() -> None:
     for r in paced:
         assert ("every_s" in r.thresholds) != ("every_steps" in r.thresholds), r.id
         assert "every_steps" not in r.thresholds or r.scope == "run", r.id
+
+
+def a_spike_in_each_of(n: int, told: bool = False) -> list[int]:
+    """How many of `n` runs with a huge gradient in the same second have an alert at once and a second later."""
+    s, e = FakeSource(), RuleEngine()
+    runs = [FakeRun(s, f"run-{i}") for i in range(n)]
+    for _ in range(20):
+        for run in runs:
+            run.steps(10)
+        s.tick(1.0)
+        e.tick(s)
+    found = []
+    for run in runs:
+        run.steps(1, grad_norm=1e4)
+        if told:
+            run.event("marker", "seen")
+    for _ in range(2):
+        s.tick(1.0)
+        e.tick(s)
+        found.append(len({a.entity for a in e.alerts() if a.rule == "grad-exploding"}))
+    return found
+
+
+def test_of_many_runs_every_other_is_judged_each_second() -> None:
+    assert a_spike_in_each_of(4) == [4, 4]
+    assert a_spike_in_each_of(6) == [3, 6]
+
+
+def test_a_run_whose_log_says_more_than_steps_is_judged_at_once() -> None:
+    assert a_spike_in_each_of(6, told=True) == [6, 6]
