@@ -247,7 +247,7 @@ def test_paces_are_thresholds_like_others() -> None:
 
 
 def a_spike_in_each_of(n: int, told: bool = False) -> list[int]:
-    """How many of `n` runs with a huge gradient in the same second have an alert at once and a second later."""
+    """Of `n` runs with a huge gradient in the same second, how many are told at once and a second later."""
     s, e = FakeSource(), RuleEngine()
     runs = [FakeRun(s, f"run-{i}") for i in range(n)]
     for _ in range(20):
