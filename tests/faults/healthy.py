@@ -342,8 +342,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="page whose section is written (default: printed)")
     parser.add_argument("--only", nargs="*", default=[], choices=sorted(BY_NAME), metavar="NAME")
     parser.add_argument("--report", action="store_true", help="add up what DIR holds, run nothing")
+    parser.add_argument(
+        "--planted", nargs="*", default=[], metavar="DIR", help="where a drill plants faults meanwhile"
+    )
     args = parser.parse_args()
     folder = args.keep.absolute()
+    for planted in args.planted:
+        folder.mkdir(parents=True, exist_ok=True)
+        Journal(folder / "journal.jsonl").put("planted", folder=planted)
     if not args.report:
         folder.mkdir(parents=True, exist_ok=True)
         watch(folder, args.minutes, args.at_once, args.out, tuple(args.only))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.score import poisson_upper
-from tests.faults.truth import Class, classify, with_roots
+from tests.faults.truth import Class, classify, spans, with_roots
 
 SEVERITIES = ("critical", "warning", "info")
 NODE = "node"
@@ -89,6 +89,8 @@ def add_up(lines: Iterable[Line]) -> Hours:
     hours, config_of = Hours(), {}
     runs: dict[str, Line] = {}
     alerts: dict[tuple[str, int], Line] = {}
+    planted: set[str] = set()
+    """Folders in which a drill planted faults meanwhile."""
 
     def config(name: str) -> Config:
         return hours.configs.setdefault(name, Config(name))
@@ -114,17 +116,26 @@ def add_up(lines: Iterable[Line]) -> Hours:
                 hours.failed.append((of.name, line.get("reason") or line["status"]))
         elif kind == "not-started":
             hours.failed.append((line["config"], line["error"]))
+        elif kind == "planted":
+            planted.add(line["folder"].rstrip("/") + "/")
         elif kind == "alert":
             alerts[(line["session"], line["id"])] = line  # the last word counts
-    _tell(hours, config_of, runs, list(alerts.values()))
+    _tell(hours, config_of, runs, list(alerts.values()), tuple(planted))
     return hours
 
 
 def _tell(
-    hours: Hours, config_of: Mapping[str, str], runs: Mapping[str, Line], alerts: Sequence[Line]
+    hours: Hours,
+    config_of: Mapping[str, str],
+    runs: Mapping[str, Line],
+    alerts: Sequence[Line],
+    planted: tuple[str, ...],
 ) -> None:
-    told = with_roots(alerts, [classify(a, runs.get(str(a["entity"]))) for a in alerts])
+    measured = spans(alerts)
+    told = with_roots(alerts, [classify(a, runs.get(str(a["entity"])), measured) for a in alerts])
     for alert, (kind, why) in zip(alerts, told, strict=True):
+        if planted and str(alert["entity"]).startswith(planted):
+            kind, why = "machine", "planted there by a drill"
         name = config_of.get(str(alert["entity"]))
         of = hours.node if name is None else hours.configs.setdefault(name, Config(name))
         of.told.append(Told(alert, of.name, kind, why))

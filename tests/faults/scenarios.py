@@ -104,7 +104,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     _one("linear-0.01", workload="linear", lr=0.01, epochs=10**6, max_steps=60_000),
     _turn("cnn-resumed", Part({"max_steps": 30_000, "weight_decay": 1e-4, **PAUSES}, 60.0),
           Part(resume=True)),
-    _turn("gpt-resumed", Part({**GPT, "max_steps": 4_000, "checkpoint_every": 200}, 60.0),
+    _turn("gpt-resumed", Part({**GPT, "max_steps": 20_000, "checkpoint_every": 200}, 60.0),
           Part({"workload": "gpt"}, resume=True)),
     _turn("infer-steady", Part(TRAINED, 120.0),
           Part(measure={**SERVED, "seconds": 60.0}, seconds=180.0),

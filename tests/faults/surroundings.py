@@ -165,7 +165,8 @@ def around(looks: deque[Look], run: str | None, last_s: float = 60.0) -> dict[st
 
 
 def space(path: str) -> dict[str, float]:
-    """Free shares of a file system: `free` (blocks), `inodes`; {} where it cannot be asked."""
+    """Of a file system: the free shares of its blocks (`free`) and `inodes`, whether it is `readonly` (1);
+    {} where it cannot be asked."""
     try:
         s = os.statvfs(path)
     except (OSError, ValueError):
@@ -173,4 +174,5 @@ def space(path: str) -> dict[str, float]:
     return {
         "free": s.f_bavail / s.f_blocks if s.f_blocks else 1.0,
         "inodes": s.f_favail / s.f_files if s.f_files else 1.0,
+        "readonly": float(bool(s.f_flag & os.ST_RDONLY)),
     }

@@ -13,8 +13,8 @@ from tests.faults.healthy import Journal, pieces
 from tests.faults.hours import add_up, page, read
 from tests.faults.scenarios import SCENARIOS, nth, seed_of
 from tests.faults.sections import carried, find, put
-from tests.faults.surroundings import Look, around
-from tests.faults.truth import classify, with_roots
+from tests.faults.surroundings import Look, around, space
+from tests.faults.truth import classify, spans, with_roots
 
 S = 10**9
 
@@ -101,6 +101,35 @@ def test_a_full_file_system_is_true_if_it_is_full() -> None:
     assert classify(alert("disk-fill", entity="/x", space={"free": 0.03}), None)[0] == "machine"
     assert classify(alert("disk-fill", entity="/x", space={"free": 0.5}), None)[0] == "false"
     assert classify(alert("inode-fill", entity="/x", space={"free": 0.03, "inodes": 0.9}), None)[0] == "false"
+
+
+def test_a_file_system_is_read_only_if_it_says_so(tmp_path: Path) -> None:
+    assert space(str(tmp_path))["readonly"] == 0.0
+    assert classify(alert("fs-readonly", entity="/x", space={"readonly": 1.0}), None)[0] == "machine"
+    assert classify(alert("fs-readonly", entity="/x", space={"readonly": 0.0}), None)[0] == "false"
+
+
+def test_where_a_drill_plants_faults_meanwhile_alerts_are_true() -> None:
+    lines = journal(alert("fs-readonly", entity="/d/x/room"), alert("fs-readonly", id=2, entity="/e"))
+    hours = add_up([*lines, {"kind": "planted", "folder": "/d"}])
+    assert (hours.count("machine"), hours.count("false")) == (1, 1)
+
+
+def test_what_was_measured_around_a_later_alert_tells_of_the_one_before() -> None:
+    kill = alert("oom-killed", entity="node", around={"now": {"seconds": 60.0, "oom_kills": 0.0}})
+    later = {"now": {"seconds": 60.0}, "before": {"seconds": 600.0, "oom_kills": 1.0, "busy": 1.9}}
+    after = alert("x", opened_ns=300 * S, around=later)
+    assert classify(kill, None, spans([kill, after]))[0] == "machine"
+    assert classify({**kill, "opened_ns": 290 * S}, None, spans([kill, after]))[0] == "false"
+    full = alert("cpu-saturated", entity="node", opened_ns=10 * S)
+    assert classify(full, None, spans([full, after]))[0] == "machine"
+    assert classify(full, None, spans([full]))[0] == "false"
+
+
+def test_a_run_whose_own_record_says_it_failed_did() -> None:
+    failed = {"status": "failed", "reason": "nothing is left to do"}
+    assert classify(alert("worker-crashed"), failed)[0] == "true"
+    assert classify(alert("worker-crashed"), {"status": "finished"})[0] == "false"
 
 
 @pytest.mark.parametrize(

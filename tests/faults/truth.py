@@ -3,13 +3,14 @@ went on. Pure; the criteria were written down before any long control was run.
 
 Whatever no criterion confirms is a false alarm. Nothing here looks at a rule's own evidence or thresholds.
 After the first hour had been seen, criteria were added where these could not have told: of a plateau by
-evaluations, of all processors taken, of a short change (`peak`), of ten busy minutes.
+evaluations, of all processors taken, of a short change (`peak`), of ten busy minutes; after the second, of
+kills and busy minutes by what was measured around other alerts, and of a run whose own record says it failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 Class = Literal["false", "machine", "true", "remark"]
 """`machine`: true, of the machine that others use as well (no fault of the run). `true`: true of the run, as
@@ -24,6 +25,7 @@ WAITED, STEAL, ROSE, FULL = 0.10, 0.05, 0.5, 0.8
 than before taken by others; share of all processors that were busy, over all that is kept."""
 TAKEN, HELD = 0.95, 0.25
 """Share of all processors that were busy in the minute; processors others held of them."""
+TEN_MINUTES = 600 * 10**9
 PRESSED = 5.0
 """Per cent of the time some task waited (avg10, at its highest within the minute)."""
 WORSE, BETTER = 1.03, 0.98
@@ -32,13 +34,40 @@ WORSE, BETTER = 1.03, 0.98
 Surroundings = Mapping[str, Mapping[str, float]]
 
 
-def classify(alert: Mapping[str, Any], run: Mapping[str, Any] | None) -> tuple[Class, str]:
-    """(class, why in a few words) of one alert of the journal; `run`: what is known of its run in the end."""
+class Span(NamedTuple):
+    """What was measured around some alert of the journal, and when (wall ns)."""
+
+    begin: int
+    end: int
+    seen: Mapping[str, float]
+
+
+def spans(alerts: Iterable[Mapping[str, Any]]) -> list[Span]:
+    """All the journal knows of the machine: what was measured around one alert tells of others, too. A kill
+    is counted at the next look only, and ten busy minutes may begin after a quiet hour."""
+    out = []
+    for a in alerts:
+        end, around = int(a["opened_ns"]), a.get("around") or {}
+        for name in ("now", "before"):
+            seen = around.get(name) or {}
+            begin = end - int(1e9 * seen.get("seconds", 0.0))
+            if begin < end:
+                out.append(Span(begin, end, seen))
+            end = begin
+    return out
+
+
+def classify(
+    alert: Mapping[str, Any], run: Mapping[str, Any] | None, measured: Sequence[Span] = ()
+) -> tuple[Class, str]:
+    """(class, why in a few words) of one alert of the journal; `run`: what is known of its run in the end;
+    `measured`: `spans` of the whole journal."""
     rule, seen = str(alert["rule"]), alert.get("around") or {}
     if rule in REMARKS and alert["severity"] == "info":
         return "remark", "of any model"
     told = _of_run(rule, alert, run) if run is not None else None
     told = told or _of_machine(rule, alert, seen, cores=float(alert.get("cores") or 1))
+    told = told or _measured_later(rule, alert, measured, cores=float(alert.get("cores") or 1))
     return told or ("false", "nothing confirms it")
 
 
@@ -65,9 +94,30 @@ def _of_machine(
         )
     elif rule == "oom-killed" and alert["entity"] == "node":
         why = _said("kills counted by the kernel", now.get("oom_kills", 0.0), 1.0)
+    elif rule == "fs-readonly":
+        why = "mounted read-only" if (alert.get("space") or {}).get("readonly") else None
     elif rule in ("disk-fill", "inode-fill", "shm-exhausted"):
         free = (alert.get("space") or {}).get("inodes" if rule == "inode-fill" else "free", 1.0)
         why = f"{100 * free:.0f} % free" if free < 0.15 else None
+    return None if why is None else ("machine", why)
+
+
+def _measured_later(
+    rule: str, alert: Mapping[str, Any], measured: Sequence[Span], cores: float
+) -> tuple[Class, str] | None:
+    """By what was measured around other alerts, over spans that hold the moment or most of the incident."""
+    opened = int(alert["opened_ns"])
+    why: str | None = None
+    if rule == "oom-killed" and alert["entity"] == "node":
+        kills = max(
+            (s.seen.get("oom_kills", 0.0) for s in measured if s.begin <= opened <= s.end), default=0.0
+        )
+        why = _said("kills counted by the kernel", kills, 1.0)
+    elif rule == "cpu-saturated":
+        begin, end = opened - TEN_MINUTES, alert.get("closed_ns") or opened + TEN_MINUTES
+        inside = [s for s in measured if 2 * (min(s.end, end) - max(s.begin, begin)) >= s.end - s.begin]
+        busy = max((s.seen.get("busy", 0.0) for s in inside if s.end - s.begin >= TEN_MINUTES), default=0.0)
+        why = _said("share of all processors busy", busy / cores, FULL)
     return None if why is None else ("machine", why)
 
 
@@ -112,6 +162,8 @@ def _of_run(rule: str, alert: Mapping[str, Any], run: Mapping[str, Any]) -> tupl
         why = _overfitted(at, run.get("evals") or ())
     elif rule == "plateau":
         why = _no_better(at, run.get("evals") or ()) or _stood_still(at, run.get("losses") or ())
+    elif rule == "worker-crashed" and run.get("status") == "failed":
+        why = f"its own record says so: {run.get('reason')}"
     elif rule == "slow-convergence":
         why = "it ended short of its target" if run.get("reached") is False else None
     return None if why is None else ("true", why)
