@@ -195,7 +195,8 @@ class _Console:
         if bad:
             print(f"{_WIPE if self.tty else ''}dctop: {text}", file=sys.stderr, flush=True)
         elif not self.args.quiet:
-            print(f"{_WIPE if self.tty else ''}{text}", flush=True)
+            # In one piece: the thread of the keys speaks, too, and a line torn from its end is wiped away.
+            print(f"{_WIPE if self.tty else ''}{text}\n", end="", flush=True)
 
     def watch(self, path: Path) -> int:
         """The exit code."""
