@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dctop.tui import skeleton
+from dctop.tui import lean, skeleton
 from dctop.tui.draw.look import Look
 from dctop.tui.firstread import titles
 from dctop.tui.state import UiState
@@ -132,8 +132,9 @@ def _show(
     wanted: str,
     usual: list[Any] | None,
 ) -> tuple[int, str | None]:
-    _import_asyncio()
-    from dctop.tui.application import DctopApp
+    lean.load_asyncio()
+    with lean.textual() if paint_mode != "safe" else lean.standing_in():
+        from dctop.tui.application import DctopApp
 
     app = DctopApp(
         source,
@@ -153,20 +154,9 @@ def _show(
         app.state.say(str(problem), "warning")
     if find(wanted) is None:
         app.state.say(f"no such theme: {wanted}; F2 lists them", "warning")
-    result = app.run(mouse=_setting(config, "mouse") is not False)
+    with lean.pilot():
+        result = app.run(mouse=_setting(config, "mouse") is not False)
     return (EXIT_FAILURE if app.failure else result or EXIT_OK), app.failure
-
-
-def _import_asyncio() -> None:
-    """Without its TLS streams, which nobody here uses: OpenSSL is 4 MB of memory, a tenth of ours. Whoever
-    needs it later (alerts sent by https) imports it then. asyncio can do without: some Pythons have none."""
-    if "ssl" in sys.modules or "asyncio" in sys.modules:
-        return
-    sys.modules["ssl"] = None  # type: ignore[assignment]
-    try:
-        import asyncio  # noqa: F401
-    finally:
-        del sys.modules["ssl"]
 
 
 def _open_source(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dctop.tui import lean  # before all that it makes leaner
+
+# isort: split
 import os
 import re
 import sys
@@ -33,6 +36,23 @@ class Parser(ArgumentParser):
         raise CommandError(f"{message}: see `{self.prog} --help`")
 
 
+class Help(RawDescriptionHelpFormatter):
+    """As wide as argparse's own, which imports `shutil` to find out, and with it bz2 and lzma."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
 def interval(text: str) -> float:
     """Argument type: seconds between two readings."""
     try:
@@ -62,7 +82,7 @@ def dashboard_parser() -> Parser:
         usage="dctop [options]\n       dctop COMMAND ...",
         description=f"{DESCRIPTION}\n\nWithout a command: the dashboard.\n\ncommands:\n{commands}",
         epilog="`dctop COMMAND --help` explains a command; in the dashboard ? shows the keys.",
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     p.add_argument("--version", action="store_true", help="print the version and end")
@@ -172,7 +192,8 @@ def _dashboard(args: Namespace) -> int:
     if args.config is not None and config.path is None:
         return 2
     _logging()
-    from dctop.tui.app import run_dashboard
+    with lean.styles():
+        from dctop.tui.app import run_dashboard
 
     # Theme, graph, panes and language of the configuration are the dashboard's to weigh against these.
     return run_dashboard(

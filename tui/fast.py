@@ -24,11 +24,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from dctop.tui.draw.rows import Row, width
+from dctop.tui.lean import FAST_VERSION
 
 if TYPE_CHECKING:
     from dctop.tui.theme import Paint
-
-FAST_VERSION = "8.2.8"
 
 
 def _installed() -> str:

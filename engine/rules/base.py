@@ -110,8 +110,8 @@ NOT_APPLICABLE: tuple[Item, ...] = ()
 class Rule:
     """Base of all rules. One instance an engine; it may remember (trails, cursors) between calls.
 
-    No `ABC`: asked whether a rule is one of the node's, that looks at every class below and remembers each
-    answer at each of them, the square of the number of rules (2 MB); that `judge` is there the type checker sees.
+    No `ABC`: asked whether a rule is one of the node's, that looks at every class below and keeps the answer
+    at each of them, the square of the number of rules (2 MB). That `judge` is there the type checker sees.
 
     `thresholds`: name -> default, each with its source in the class's docstring; `dctop.toml` overrides
     them (`[rules.disk-fill] warn_pct = 15`), in force as `self.t`. Three names mean the same in every rule:

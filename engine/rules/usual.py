@@ -13,7 +13,6 @@ import json
 import logging
 import math
 import os
-import tempfile
 from pathlib import Path
 
 from dctop.engine.rules.anomaly import Anomaly
@@ -58,6 +57,8 @@ def save(engine: RuleEngine, path: Path, now_s: float) -> bool:
     series = {} if rule is None else rule.state()
     if not series:
         return False
+    import tempfile  # with it come shutil, random, bz2 and lzma: not before there is something to write
+
     series = {k: v for k, v in series.items() if all(map(math.isfinite, v))}
     data = {"version": VERSION, "host": os.uname().nodename, "at": now_s, "series": series}
     temporary: str | None = None
