@@ -143,7 +143,8 @@ def test_the_dashboard_loads_nothing_it_does_not_need(tmp_path: Path) -> None:
     out = tmp_path / "modules"
     code = (
         "import sys\nfrom dctop.tui.cli import main\nstatus = main([])\n"
-        f"print(*sys.modules, file=open({str(out)!r}, 'w'), flush=True)\nimport ssl; ssl.create_default_context()\n"
+        f"print(*sys.modules, file=open({str(out)!r}, 'w'), flush=True)\n"
+        "import ssl; ssl.create_default_context()\n"
         "sys.exit(status)"
     )
     with Terminal([sys.executable, "-c", code], 160, 50) as terminal:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
+import typing
+from _thread import get_ident
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -117,12 +119,70 @@ def _datetime() -> ModuleType | None:
     return module
 
 
+def _as_source(source: str, *_: object) -> str:
+    """For `compile` in `typing`: `eval` takes the text as well, and few annotations are ever evaluated. The
+    first `compile` makes a class of each part of the syntax, 136 in all."""
+    return source
+
+
+_being_shown: set[tuple[int, int]] = set()
+
+
+def _repr_fn(fields: Sequence[Any], _: object) -> Any:
+    names = tuple(f.name for f in fields)
+
+    def __repr__(self: Any) -> str:  # noqa: N807
+        key = id(self), get_ident()
+        if key in _being_shown:
+            return "..."
+        _being_shown.add(key)
+        try:
+            shown = ", ".join([f"{name}={getattr(self, name)!r}" for name in names])
+        finally:
+            _being_shown.discard(key)
+        return f"{self.__class__.__qualname__}({shown})"
+
+    return __repr__
+
+
+def _is_frozen(self: Any, name: str) -> bool:
+    """All of a data class is; of a class derived from one, its fields."""
+    cls = type(self)
+    return "__dataclass_params__" in cls.__dict__ or name in cls.__dataclass_fields__
+
+
+def _frozen_get_del_attr(*_: object) -> tuple[Any, Any]:
+    def __setattr__(self: Any, name: str, value: object) -> None:  # noqa: N807
+        if _is_frozen(self, name):
+            raise _real("dataclasses").FrozenInstanceError(f"cannot assign to field {name!r}")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self: Any, name: str) -> None:  # noqa: N807
+        if _is_frozen(self, name):
+            raise _real("dataclasses").FrozenInstanceError(f"cannot delete field {name!r}")
+        object.__delattr__(self, name)
+
+    return __setattr__, __delattr__
+
+
+def _plain_dataclasses() -> None:
+    """Python 3.11 and 3.12 write and compile each method of each data class. Of those that do the same in
+    every class one is enough; and theirs of a frozen one keep the class alive that `slots` has replaced."""
+    import dataclasses
+
+    if sys.version_info < (3, 13) and hasattr(dataclasses, "_repr_fn"):
+        vars(dataclasses).update(_repr_fn=_repr_fn, _frozen_get_del_attr=_frozen_get_del_attr)
+    if sys.version_info < (3, 14):
+        vars(typing)["compile"] = _as_source
+
+
 def start() -> None:
     """Import what everything begins with, without what hangs on it."""
     with standing_in(StandIn("urllib.parse", ("quote_from_bytes",)), StandIn("urllib")):
         import pathlib  # noqa: F401
     with standing_in(_ast()):
         import dataclasses  # noqa: F401
+    _plain_dataclasses()
     # The command line speaks English; to find that out, `gettext` imports another three modules.
     plain = {"gettext": lambda text: text, "ngettext": lambda one, many, n: one if n == 1 else many}
     with standing_in(StandIn("gettext", given=plain)):
@@ -197,8 +257,6 @@ def textual() -> standing_in:
     """For importing Textual and what is built on it; nothing, unless it is the known version."""
     if not textual_is_known():
         return standing_in()
-    import typing
-
     # All it takes from there Python has had since 3.11.
     names = "Final Literal ParamSpec Protocol Self TypeAlias TypeGuard TypedDict get_args runtime_checkable"
     typed = {name: getattr(typing, name) for name in names.split()}

@@ -66,6 +66,28 @@ def test_what_nobody_foresaw_is_asked_of_the_real_module() -> None:
     [
         ("paths as URIs", "from pathlib import Path\nassert Path('/a b').as_uri() == 'file:///a%20b'"),
         (
+            "data classes",
+            "from dataclasses import FrozenInstanceError, dataclass, field\nimport pickle\n"
+            "@dataclass(frozen=True, slots=True)\nclass A:\n    a: int\n    b: 'A | None' = None\n"
+            "    c: int = field(default=1, repr=False)\n"
+            "class B(A): pass\n"
+            "assert repr(A(1, A(2))) == 'A(a=1, b=A(a=2, b=None))'\n"
+            "assert A(1) == A(1) and hash(A(1)) == hash(A(1))\n"
+            "for change, *what in (setattr, A(1), 'a', 2), (delattr, A(1), 'a'), (setattr, A(1), 'x', 2),"
+            " (setattr, B(1), 'a', 2):\n"
+            "    try: change(*what)\n    except FrozenInstanceError as e: assert 'field' in str(e)\n"
+            "    else: raise AssertionError\n"
+            "b = B(1)\nb.x = 2\ndel b.x\n"
+            "assert pickle.loads(pickle.dumps(A(1))) == A(1)\n"
+            "@dataclass\nclass Ring:\n    next: object = None\n"
+            "r = Ring()\nr.next = r\nassert repr(r) == 'Ring(next=...)'",
+        ),
+        (
+            "annotations",
+            "import typing\nclass N(typing.NamedTuple):\n    a: 'int'\n    b: 'list[N] | None'\n"
+            "assert typing.get_type_hints(N) == {'a': int, 'b': list[N] | None}",
+        ),
+        (
             "dates",
             "import pickle\nfrom datetime import UTC, datetime, timedelta\n"
             "d = datetime.strptime('2024-02-03 04:05', '%Y-%m-%d %H:%M').replace(tzinfo=UTC)\n"
