@@ -11,7 +11,6 @@ from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
 from textual.layout import Layout, WidgetPlacement
 from textual.widget import Widget
 
-from dctop.engine.rules.registry import rule_classes
 from dctop.tui import bars
 from dctop.tui.bindings import FIRST, PROCESS_KEYS, KeyMap, of_mode
 from dctop.tui.dialogs.base import Dialog
@@ -260,8 +259,10 @@ class NodeScreen(FastScreen):
             detail.show(lists.selected)
         source = self.source
         if is_live(source) and not source.alerts() and source.tick_seq >= self._watch_due:
+            from dctop.engine.rules.registry import rule_count
+
             self._watch_due = source.tick_seq + WATCH_TICKS
-            lists.watch = Watch(len(rule_classes()), source.not_checked())
+            lists.watch = Watch(rule_count(), source.not_checked())
 
     def _tell_timeline(self) -> None:
         model, source = self._model("timeline"), self.source
