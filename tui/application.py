@@ -24,7 +24,7 @@ from dctop.tui.fast import fast_allowed
 from dctop.tui.frame import clean
 from dctop.tui.intents import Intent
 from dctop.tui.operations import Operations, stop_group
-from dctop.tui.panes.base import PaneModel
+from dctop.tui.panes.base import LaterPane, PaneModel
 from dctop.tui.requests import Requests
 from dctop.tui.screen import NodeScreen
 from dctop.tui.sources import is_live
@@ -49,7 +49,7 @@ class DctopApp(App[int]):
     def __init__(
         self,
         source: Source,
-        models: Sequence[PaneModel],
+        models: Sequence[PaneModel | LaterPane],
         *,
         look: Look,
         theme: str,
@@ -87,7 +87,8 @@ class DctopApp(App[int]):
         self.requests = Requests(self)
         self.ticker = Ticker(source, self.state, self.tick, self._terminal_busy)
         known = [a.id for a in of_mode("live")] + [a.id for a in of_mode("replay")]
-        unknown = keymap.unknown([*known, *(a.id for m in models for a in m.actions)])
+        own = (a.id for pane in self.node.panes.values() for a in pane.model.actions) if remap else ()
+        unknown = keymap.unknown([*known, *own])
         if unknown:
             self.state.say(f"keys: no such action: {', '.join(unknown)}", "warning")
 
