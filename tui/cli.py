@@ -192,7 +192,7 @@ def _dashboard(args: Namespace) -> int:
     if args.config is not None and config.path is None:
         return 2
     _logging()
-    with lean.styles():
+    with lean.rich():
         from dctop.tui.app import run_dashboard
 
     # Theme, graph, panes and language of the configuration are the dashboard's to weigh against these.

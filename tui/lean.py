@@ -176,11 +176,23 @@ def _plain_dataclasses() -> None:
         vars(typing)["compile"] = _as_source
 
 
+def _for_inspect() -> list[ModuleType]:
+    """What reads and takes apart sources; of `dis`, `inspect` copies the flags while it is imported."""
+    names = (
+        "OPTIMIZED NEWLOCALS VARARGS VARKEYWORDS NESTED GENERATOR NOFREE COROUTINE ITERABLE_COROUTINE"
+        " ASYNC_GENERATOR"
+    )
+    if sys.version_info >= (3, 14):  # has more of them
+        return [_ast()]
+    flags = {1 << bit: name for bit, name in enumerate(names.split())}
+    return [_ast(), StandIn("dis", given={"COMPILER_FLAG_NAMES": flags}), StandIn("tokenize")]
+
+
 def start() -> None:
     """Import what everything begins with, without what hangs on it."""
     with standing_in(StandIn("urllib.parse", ("quote_from_bytes",)), StandIn("urllib")):
         import pathlib  # noqa: F401
-    with standing_in(_ast()):
+    with standing_in(*_for_inspect()):
         import dataclasses  # noqa: F401
     _plain_dataclasses()
     # The command line speaks English; to find that out, `gettext` imports another three modules.
@@ -192,8 +204,19 @@ def start() -> None:
         sys.modules.setdefault("datetime", module)
 
 
-def styles() -> standing_in:
-    """For rich's `Style`: it can carry data along."""
+def rich() -> standing_in:
+    """For importing what draws before Textual is there. A `Style` of rich's can carry data along. And for the
+    question whether all characters of a text are one cell wide, rich keeps all those characters (0.25 MB); a
+    pattern of the same ranges answers alike, and sooner."""
+    import re
+
+    import rich.cells as cells
+
+    known = vars(cells)
+    ranges, test = known.get("_SINGLE_CELL_UNICODE_RANGES"), known.get("_is_single_cell_widths")
+    if ranges and test is not None and test == getattr(known.get("_SINGLE_CELLS"), "issuperset", None):
+        pattern = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in ranges)
+        known.update(_is_single_cell_widths=re.compile(f"[{pattern}]*").fullmatch, _SINGLE_CELLS=None)
 
     def getrandbits(n: int) -> int:
         return int.from_bytes(os.urandom((n + 7) // 8), "little") >> (-n % 8)
