@@ -108,7 +108,8 @@ def test_what_nobody_foresaw_is_asked_of_the_real_module() -> None:
             "from dctop.tui import lean\nwith lean.rich():\n    from dctop.tui.draw import rows\n"
             "import rich.cells as c\ncells = c._is_single_cell_widths\nassert c._SINGLE_CELLS is None\n"
             "one = {chr(i) for a, b in c._SINGLE_CELL_UNICODE_RANGES for i in range(a, b + 1)}\n"
-            "said = {c for c in map(chr, range(0x110000)) if cells(c)}\nassert said == one\nassert c.cell_len('a─漢') == 4 and c._is_single_cell_widths('')",
+            "said = {c for c in map(chr, range(0x110000)) if cells(c)}\nassert said == one\n"
+            "assert c.cell_len('a─漢') == 4 and c._is_single_cell_widths('')",
         ),
         (
             "Textual's own palette and widgets",

@@ -30,10 +30,11 @@ def test_nothing_of_them_is_imported_by_an_engine_without_runs() -> None:
         "from dctop.engine.rules.registry import ABOUT_RUNS\n"
         "source, engine = FakeSource(), RuleEngine(runs_later=True)\n"
         "source.tick()\nengine.tick(source)\nengine.not_checked()\nengine.board()\n"
-        "print([m for m in ABOUT_RUNS if f'dctop.engine.rules.{m}' in sys.modules])"
+        "print([m for m in ABOUT_RUNS if f'dctop.engine.rules.{m}' in sys.modules])\n"
+        "print([m for m in sys.modules if '.texts.en_' in m])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "[]\n", done.stderr
+    assert done.stdout == "[]\n['dctop.engine.rules.texts.en_report']\n", done.stderr
 
 
 def test_an_engine_says_the_same_of_the_node_with_and_without_them() -> None:
