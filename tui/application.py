@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from textual import events
 from textual.app import App
@@ -17,7 +17,6 @@ from textual.screen import Screen
 
 from dctop.engine.metrics.source import Source
 from dctop.tui.bindings import KeyMap, of_mode
-from dctop.tui.dialogs.forms import Value
 from dctop.tui.draw.look import Graph, Look
 from dctop.tui.driver import SleepingDriver
 from dctop.tui.fast import fast_allowed
@@ -31,6 +30,9 @@ from dctop.tui.sources import is_live
 from dctop.tui.state import UiState
 from dctop.tui.theme import Colors, paint
 from dctop.tui.ticker import Ticker
+
+if TYPE_CHECKING:
+    from dctop.tui.dialogs.forms import Value
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -65,6 +67,7 @@ class DctopApp(App[int]):
         super().__init__(driver_class=SleepingDriver)
         self.animation_level = "none"
         self._disable_tooltips = True
+        self._disable_notifications = True  # what there is to say stands in the footer
         self.source = source
         self.state = state or UiState()
         self.state.theme = theme

@@ -236,8 +236,10 @@ def _never_opened() -> list[ModuleType]:
     return [
         StandIn("textual.command", given={"Provider": Provider}, all_later=True),
         StandIn("textual.css._help_text", all_later=True),
+        StandIn("textual.widgets._toast", all_later=True),
         StandIn("rich.table", ("Table",)),
         StandIn("rich.tree", ("Tree",)),
+        StandIn("decimal", ("Decimal",)),
         StandIn("difflib", ("get_close_matches",)),
         StandIn("uuid", ("uuid4",)),
         StandIn("pickle", ("dumps", "loads")),
