@@ -156,8 +156,8 @@ def test_the_dashboard_loads_nothing_it_does_not_need(tmp_path: Path) -> None:
     assert not modules & {"torch", "plotext", "numpy", "ssl", "importlib.metadata"}
     # What Textual and the standard library would have brought along (tui/lean.py).
     assert not modules & {
-        "ast", "asyncio.sslproto", "bz2", "difflib", "dis", "gettext", "ipaddress", "locale", "mimetypes",
-        "pickle", "platformdirs", "random", "rich.table", "shutil", "statistics", "subprocess",
+        "argparse", "ast", "asyncio.sslproto", "bz2", "difflib", "dis", "gettext", "ipaddress", "locale",
+        "mimetypes", "pickle", "platformdirs", "random", "rich.table", "shutil", "statistics", "subprocess",
         "textual.command", "textual.pilot", "textual.widgets._input", "textual.widgets._tree", "tokenize",
         "typing_extensions", "uuid",
     }  # fmt: skip

@@ -200,7 +200,7 @@ def _show(
 def _open_source(
     replay: Path | None, at: str | None, interval_s: float, config: Any, lang: str | None
 ) -> Any:
-    from dctop.tui.commands.rules import language
+    from dctop.tui.commands import language
 
     words = language(lang, _setting(config, "lang"))
     if replay is None:

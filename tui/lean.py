@@ -195,13 +195,16 @@ def start() -> None:
     with standing_in(*_for_inspect()):
         import dataclasses  # noqa: F401
     _plain_dataclasses()
-    # The command line speaks English; to find that out, `gettext` imports another three modules.
-    plain = {"gettext": lambda text: text, "ngettext": lambda one, many, n: one if n == 1 else many}
-    with standing_in(StandIn("gettext", given=plain)):
-        import argparse  # noqa: F401
     module = _datetime()
     if module is not None:
         sys.modules.setdefault("datetime", module)
+
+
+def load_argparse() -> None:
+    """The command line speaks English; to find that out, `gettext` imports another three modules."""
+    plain = {"gettext": lambda text: text, "ngettext": lambda one, many, n: one if n == 1 else many}
+    with standing_in(StandIn("gettext", given=plain)):
+        import argparse  # noqa: F401
 
 
 def rich() -> standing_in:
