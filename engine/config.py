@@ -7,7 +7,6 @@ dashboard: each mistake is one line with its line number, and the default holds.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -389,12 +388,16 @@ def _shown(value: object) -> str:
 
 
 def _near(word: str, known: Mapping[str, object]) -> str:
+    import difflib
+
     found = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f': did you mean "{found[0]}"?' if found else ""
 
 
 def suggest(word: str, known: tuple[str, ...] | list[str]) -> str:
     """`: did you mean "theme"?`, or what to do where nothing is near."""
+    import difflib
+
     # Without their table too: `price_per_kwh` at the top is energy.price_per_kwh.
     by_tail = {k.rpartition(".")[2]: k for k in known} | {k: k for k in known}
     near = difflib.get_close_matches(word, list(by_tail), 1, 0.6)

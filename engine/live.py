@@ -532,7 +532,7 @@ def _rule_engine(
 ) -> RuleEngine:
     from dctop.engine.rules.engine import RuleEngine
 
-    return RuleEngine(lang=lang, thresholds=thresholds, own=own, energy=energy)
+    return RuleEngine(lang=lang, thresholds=thresholds, own=own, energy=energy, runs_later=True)
 
 
 def _share_arena() -> None:

@@ -142,8 +142,9 @@ def test_the_dashboard_loads_nothing_it_does_not_need(tmp_path: Path) -> None:
 
     out = tmp_path / "modules"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom dctop.tui.cli import main\nstatus = main([])\n"
-        f"Path({str(out)!r}).write_text(' '.join(sys.modules))\nimport ssl; ssl.create_default_context()\n"
+        "import sys\nfrom dctop.tui.cli import main\nstatus = main([])\n"
+        f"print(*sys.modules, file=open({str(out)!r}, 'w'), flush=True)\n"
+        "import ssl; ssl.create_default_context()\n"
         "sys.exit(status)"
     )
     with Terminal([sys.executable, "-c", code], 160, 50) as terminal:
@@ -153,6 +154,13 @@ def test_the_dashboard_loads_nothing_it_does_not_need(tmp_path: Path) -> None:
     modules = set(out.read_text().split())
     assert "textual" in modules
     assert not modules & {"torch", "plotext", "numpy", "ssl", "importlib.metadata"}
+    # What Textual and the standard library would have brought along (tui/lean.py).
+    assert not modules & {
+        "argparse", "ast", "asyncio.sslproto", "bz2", "difflib", "dis", "gettext", "ipaddress", "locale",
+        "mimetypes", "pickle", "platformdirs", "random", "rich.table", "shutil", "statistics", "subprocess",
+        "textual.command", "textual.pilot", "textual.widgets._input", "textual.widgets._tree", "tokenize",
+        "typing_extensions", "uuid",
+    }  # fmt: skip
 
 
 @pytest.mark.slow

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dctop.tui import skeleton
+from dctop.tui import lean, skeleton
 from dctop.tui.draw.look import Look
 from dctop.tui.firstread import titles
 from dctop.tui.state import UiState
@@ -19,7 +20,7 @@ from dctop.tui.views.dashboard import PANE_KEYS
 
 if TYPE_CHECKING:
     from dctop.tui.dialogs.forms import Value
-    from dctop.tui.panes.base import PaneModel
+    from dctop.tui.panes.base import LaterPane, PaneModel
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
 FIRST_TICK_S = 0.25
@@ -71,9 +72,23 @@ def run_dashboard(
                 state.following = source.seek(source.t1_ns)
             if replay is None and focus_run is None:
                 _first_numbers(out, source, models, state, look, theme)
-            models += other_models(models, _setting(config, "energy"))
+            all_panes: list[PaneModel | LaterPane] = [
+                *models,
+                *other_models(models, _setting(config, "energy")),
+            ]
             status, failure = _show(
-                source, models, state, look, theme, readonly, paint, config, focus_run, replay, wanted, usual
+                source,
+                all_panes,
+                state,
+                look,
+                theme,
+                readonly,
+                paint,
+                config,
+                focus_run,
+                replay,
+                wanted,
+                usual,
             )
         except KeyboardInterrupt:
             status = 130
@@ -91,10 +106,10 @@ def run_dashboard(
     return status
 
 
-def pane_models(energy: Any = None) -> list[PaneModel]:
+def pane_models(energy: Any = None) -> list[PaneModel | LaterPane]:
     """One of each pane, the dashboard's first. `energy`: what a kWh costs."""
     models = dashboard_models()
-    return models + other_models(models, energy)
+    return [*models, *other_models(models, energy)]
 
 
 def dashboard_models() -> list[PaneModel]:
@@ -104,23 +119,46 @@ def dashboard_models() -> list[PaneModel]:
     return [make() for make in PANES]
 
 
-def other_models(dashboard: Sequence[PaneModel], energy: Any = None) -> list[PaneModel]:
-    """The panes of the other views; some share what they know with one of the dashboard's."""
-    from dctop.tui.panes.alert_detail import AlertDetailPane
-    from dctop.tui.panes.gpu_view import gpu_panes
-    from dctop.tui.panes.run_view import RunPane
-    from dctop.tui.panes.timeline import TimelinePane
+def other_models(dashboard: Sequence[PaneModel], energy: Any = None) -> list[LaterPane]:
+    """The panes of the other views, made when they are shown; some share what they know with one of the
+    dashboard's."""
+    from dctop.tui.panes.base import LaterPane
+    from dctop.tui.views.gpu import OWN
 
-    detail, run = AlertDetailPane(), RunPane()
-    if energy is not None:
-        detail.price_per_kwh, detail.currency = energy.price_per_kwh, energy.currency
-        run.energy = energy
-    return [detail, run, TimelinePane(), *gpu_panes(dashboard, energy)]
+    def detail() -> PaneModel:
+        from dctop.tui.panes.alert_detail import AlertDetailPane
+
+        pane = AlertDetailPane()
+        if energy is not None:
+            pane.price_per_kwh, pane.currency = energy.price_per_kwh, energy.currency
+        return pane
+
+    def run() -> PaneModel:
+        from dctop.tui.panes.run_view import RunPane
+
+        pane = RunPane()
+        if energy is not None:
+            pane.energy = energy
+        return pane
+
+    def timeline() -> PaneModel:
+        from dctop.tui.panes.timeline import TimelinePane
+
+        return TimelinePane()
+
+    @cache
+    def gpus() -> Mapping[str, PaneModel]:
+        from dctop.tui.panes.gpu_view import gpu_panes
+
+        return {pane.key: pane for pane in gpu_panes(dashboard, energy)}
+
+    own = [LaterPane(key, lambda key=key: gpus()[key]) for key in OWN]  # type: ignore[misc]
+    return [LaterPane("alert-detail", detail), LaterPane("run", run), LaterPane("timeline", timeline), *own]
 
 
 def _show(
     source: Any,
-    models: Sequence[PaneModel],
+    models: Sequence[PaneModel | LaterPane],
     state: UiState,
     look: Look,
     theme: str,
@@ -132,8 +170,9 @@ def _show(
     wanted: str,
     usual: list[Any] | None,
 ) -> tuple[int, str | None]:
-    _import_asyncio()
-    from dctop.tui.application import DctopApp
+    lean.load_asyncio()
+    with lean.textual() if paint_mode != "safe" else lean.standing_in():
+        from dctop.tui.application import DctopApp
 
     app = DctopApp(
         source,
@@ -153,26 +192,15 @@ def _show(
         app.state.say(str(problem), "warning")
     if find(wanted) is None:
         app.state.say(f"no such theme: {wanted}; F2 lists them", "warning")
-    result = app.run(mouse=_setting(config, "mouse") is not False)
+    with lean.pilot():
+        result = app.run(mouse=_setting(config, "mouse") is not False)
     return (EXIT_FAILURE if app.failure else result or EXIT_OK), app.failure
-
-
-def _import_asyncio() -> None:
-    """Without its TLS streams, which nobody here uses: OpenSSL is 4 MB of memory, a tenth of ours. Whoever
-    needs it later (alerts sent by https) imports it then. asyncio can do without: some Pythons have none."""
-    if "ssl" in sys.modules or "asyncio" in sys.modules:
-        return
-    sys.modules["ssl"] = None  # type: ignore[assignment]
-    try:
-        import asyncio  # noqa: F401
-    finally:
-        del sys.modules["ssl"]
 
 
 def _open_source(
     replay: Path | None, at: str | None, interval_s: float, config: Any, lang: str | None
 ) -> Any:
-    from dctop.tui.commands.rules import language
+    from dctop.tui.commands import language
 
     words = language(lang, _setting(config, "lang"))
     if replay is None:

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from textual import events
 from textual.app import App
@@ -17,20 +17,22 @@ from textual.screen import Screen
 
 from dctop.engine.metrics.source import Source
 from dctop.tui.bindings import KeyMap, of_mode
-from dctop.tui.dialogs.forms import Value
 from dctop.tui.draw.look import Graph, Look
 from dctop.tui.driver import SleepingDriver
 from dctop.tui.fast import fast_allowed
 from dctop.tui.frame import clean
 from dctop.tui.intents import Intent
 from dctop.tui.operations import Operations, stop_group
-from dctop.tui.panes.base import PaneModel
+from dctop.tui.panes.base import LaterPane, PaneModel
 from dctop.tui.requests import Requests
 from dctop.tui.screen import NodeScreen
 from dctop.tui.sources import is_live
 from dctop.tui.state import UiState
 from dctop.tui.theme import Colors, paint
 from dctop.tui.ticker import Ticker
+
+if TYPE_CHECKING:
+    from dctop.tui.dialogs.forms import Value
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,7 +51,7 @@ class DctopApp(App[int]):
     def __init__(
         self,
         source: Source,
-        models: Sequence[PaneModel],
+        models: Sequence[PaneModel | LaterPane],
         *,
         look: Look,
         theme: str,
@@ -65,6 +67,7 @@ class DctopApp(App[int]):
         super().__init__(driver_class=SleepingDriver)
         self.animation_level = "none"
         self._disable_tooltips = True
+        self._disable_notifications = True  # what there is to say stands in the footer
         self.source = source
         self.state = state or UiState()
         self.state.theme = theme
@@ -87,7 +90,8 @@ class DctopApp(App[int]):
         self.requests = Requests(self)
         self.ticker = Ticker(source, self.state, self.tick, self._terminal_busy)
         known = [a.id for a in of_mode("live")] + [a.id for a in of_mode("replay")]
-        unknown = keymap.unknown([*known, *(a.id for m in models for a in m.actions)])
+        own = (a.id for pane in self.node.panes.values() for a in pane.model.actions) if remap else ()
+        unknown = keymap.unknown([*known, *own])
         if unknown:
             self.state.say(f"keys: no such action: {', '.join(unknown)}", "warning")
 

@@ -2,90 +2,54 @@
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from dctop.tui import lean  # before all that it makes leaner
 
-from dctop.tui.commands import TABLE, CommandError, load
+# isort: split
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from dctop.tui.commands import TABLE, CommandError, load, seconds
 
 if TYPE_CHECKING:
     from dctop.engine.logs import LogFile
 
-PANES = ("cpu", "gpu", "memory", "disk", "network", "processes", "training", "alerts")
-DESCRIPTION = (
-    "One full-screen view of a GPU node and the training on it: live, diagnosed, recorded, replayable."
-)
+
+@cache
+def _arguments() -> ModuleType:
+    """The parsers. Without them the dashboard starts sooner, and argparse is 0.4 MB."""
+    lean.load_argparse()
+    from dctop.tui import arguments
+
+    return arguments
 
 
-class Parser(ArgumentParser):
-    """argparse, with errors of one line that say what to do. `-5m` is a value (`--begin -5m`), as `-5` is."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._negative_number_matcher = re.compile(r"-\d.*")
-
-    def error(self, message: str) -> NoReturn:
-        message = message.replace("the following arguments are required", "missing")
-        raise CommandError(f"{message}: see `{self.prog} --help`")
-
-
-def interval(text: str) -> float:
-    """Argument type: seconds between two readings."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.1 <= value <= 60:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 60")
-    return value
-
-
-def pane_list(text: str) -> tuple[str, ...]:
-    """Argument type: `cpu,memory`."""
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    wrong = [n for n in names if n not in PANES]
-    if wrong or not names:
-        raise ArgumentTypeError(f"{', '.join(wrong) or repr(text)} is no pane; panes are {', '.join(PANES)}")
-    return names
-
-
-def dashboard_parser() -> Parser:
-    """`dctop` without a command, and the list of commands for `--help`."""
-    width = max(map(len, TABLE)) + 2
-    commands = "\n".join(f"  {name:<{width}}{text}" for name, text in TABLE.items())
-    p = Parser(
-        prog="dctop",
-        usage="dctop [options]\n       dctop COMMAND ...",
-        description=f"{DESCRIPTION}\n\nWithout a command: the dashboard.\n\ncommands:\n{commands}",
-        epilog="`dctop COMMAND --help` explains a command; in the dashboard ? shows the keys.",
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def plain(args: Sequence[str]) -> SimpleNamespace | None:
+    """What the dashboard's parser makes of the plainest options; None: they are for the parser."""
+    made: dict[str, Callable[[str], Any]] = {
+        "--interval": seconds, "--theme": str, "--record": Path, "--config": Path,
+    }  # fmt: skip
+    found: dict[str, Any] = dict.fromkeys(
+        ("interval", "theme", "record", "config", "panes", "graph", "paint", "lang")
     )
-    p.add_argument("--version", action="store_true", help="print the version and end")
-    p.add_argument("--readonly", action="store_true", help="refuse every action on other processes")
-    p.add_argument("--interval", type=interval, metavar="S", help="seconds between two readings (1)")
-    p.add_argument("--panes", type=pane_list, metavar="LIST", help=f"panes to start with: {','.join(PANES)}")
-    p.add_argument("--theme", metavar="NAME", help="colour theme")
-    p.add_argument("--graph", choices=("braille", "block", "ascii"), help="how graphs are drawn")
-    p.add_argument("--paint", choices=("auto", "safe"), help="safe: only through Textual's public interface")
-    p.add_argument("--record", type=Path, metavar="FILE", help="record into FILE from the start")
-    p.add_argument("--lang", choices=("en", "zh"), help="language of alert texts")
-    p.add_argument("--config", type=Path, metavar="FILE", help="configuration file to use")
-    return p
-
-
-def command_parser(name: str) -> Parser:
-    """The parser of one command; imports its module."""
-    module = load(name)
-    p = Parser(
-        prog=f"dctop {name}", description=module.HELP[:1].upper() + module.HELP[1:] + ".", allow_abbrev=False
-    )
-    module.configure(p)
-    return p
+    found |= {"version": False, "readonly": False}
+    words = iter(args)
+    for word in words:
+        if word == "--readonly":
+            found["readonly"] = True
+            continue
+        value = next(words, "") if word in made else ""
+        if not value or value.startswith("-"):
+            return None
+        try:
+            found[word[2:]] = made[word](value)
+        except ValueError:
+            return None
+    return SimpleNamespace(**found)
 
 
 def _with_moments(words: Sequence[str]) -> list[str]:
@@ -122,16 +86,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(args: list[str]) -> int:
+    parsed: Any
     if args and args[0] in TABLE:
-        parsed = command_parser(args[0]).parse_args(_with_moments(args[1:]))
+        parsed = _arguments().command_parser(args[0]).parse_args(_with_moments(args[1:]))
         _logging()
         return load(args[0]).run(parsed)
     if args and args[0] == "help":
         args = [*args[1:2], "--help"]
         return _main(args)
-    parsed, rest = dashboard_parser().parse_known_args(args)
-    if rest:
-        raise CommandError(_unknown(rest))
+    parsed = plain(args)
+    if parsed is None:
+        parsed, rest = _arguments().dashboard_parser().parse_known_args(args)
+        if rest:
+            raise CommandError(_unknown(rest))
     if parsed.version:
         from dctop.engine.version import version
 
@@ -144,7 +111,7 @@ def _unknown(rest: list[str]) -> str:
     """What to say of arguments nobody knows."""
     word = next((w for w in rest if not w.startswith("-")), None)
     if rest[0].startswith("-"):
-        known = [o for a in dashboard_parser()._actions for o in a.option_strings]
+        known = [o for a in _arguments().dashboard_parser()._actions for o in a.option_strings]
         return f"unknown option {rest[0]}{_nearest(rest[0].partition('=')[0], known, 'see `dctop --help`')}"
     if word in TABLE:
         return f"options stand before the command: write `dctop {word} ...` and its own options behind"
@@ -158,7 +125,7 @@ def _nearest(word: str, known: list[str], otherwise: str) -> str:
     return f": did you mean `{near[0]}`?" if near else f": {otherwise}"
 
 
-def _dashboard(args: Namespace) -> int:
+def _dashboard(args: Any) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         side = "standard input" if sys.stdout.isatty() else "standard output"
         raise CommandError(
@@ -172,7 +139,8 @@ def _dashboard(args: Namespace) -> int:
     if args.config is not None and config.path is None:
         return 2
     _logging()
-    from dctop.tui.app import run_dashboard
+    with lean.rich():
+        from dctop.tui.app import run_dashboard
 
     # Theme, graph, panes and language of the configuration are the dashboard's to weigh against these.
     return run_dashboard(

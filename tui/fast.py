@@ -24,11 +24,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from dctop.tui.draw.rows import Row, width
+from dctop.tui.lean import FAST_VERSION
 
 if TYPE_CHECKING:
     from dctop.tui.theme import Paint
-
-FAST_VERSION = "8.2.8"
 
 
 def _installed() -> str:
@@ -95,6 +94,7 @@ class RowsWidget(Widget, can_focus=False):
     def emit(self, out: list[str], x: int, y: int) -> None:
         """Append what turns the shown rows into the present ones, for a widget at (x, y)."""
         self._repaint_regions.clear()
+        self._strips = []  # of the full paint before: 0.2 MB that nobody asks for while the way is short
         paint, shown = self.paint, self.shown
         for i, row in enumerate(self.rows):
             old = shown[i]

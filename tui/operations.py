@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dctop.tui.panes.gpu_processes import GpuProcessesPane
 from dctop.tui.sources import is_live
 from dctop.tui.state import ViewName
 from dctop.tui.theme import THEMES
@@ -66,8 +65,11 @@ class Operations:
         """Whether the GPU view shows one GPU; its processes are then that one's."""
         self.app.state.gpu_detail = on
         processes = self.app.node.panes.get("gpu-processes")
-        if processes is not None and isinstance(processes.model, GpuProcessesPane):
-            processes.model.all = not on
+        if processes is not None and (processes.made or on):
+            from dctop.tui.panes.gpu_processes import GpuProcessesPane
+
+            if isinstance(processes.model, GpuProcessesPane):
+                processes.model.all = not on
 
     def zoom(self) -> None:
         self.app.state.zoomed = not self.app.state.zoomed

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dctop.tui.drawing import PaneDrawing
 from dctop.tui.fast import RowsWidget
+from dctop.tui.panes.base import LaterPane
 
 if TYPE_CHECKING:
     from textual import events
@@ -18,10 +19,27 @@ if TYPE_CHECKING:
 class PaneWidget(RowsWidget):
     """Shows a model's rows and passes clicks on to the screen."""
 
-    def __init__(self, model: PaneModel, paint: Paint) -> None:
+    def __init__(self, model: PaneModel | LaterPane, paint: Paint) -> None:
         super().__init__(paint, id=f"pane-{model.key}")
-        self.model = model
-        self.drawing = PaneDrawing(model)
+        self._later = model
+        self._drawing: PaneDrawing | None = None
+
+    @property
+    def drawing(self) -> PaneDrawing:
+        made = self._drawing
+        if made is None:
+            later = self._later
+            made = self._drawing = PaneDrawing(later.make() if isinstance(later, LaterPane) else later)
+        return made
+
+    @property
+    def model(self) -> PaneModel:
+        return self.drawing.model
+
+    @property
+    def made(self) -> bool:
+        """Whether it has a model already; asking for it makes one."""
+        return self._drawing is not None or not isinstance(self._later, LaterPane)
 
     def draw(self, view: View, w: int, h: int, quiet: bool = False) -> None:
         """Make the rows for `w` x `h` cells and show them."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from dctop.tui import intents as i
 from dctop.tui.dialogs.base import LineEdit
-from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.alerts import AlertsPane
 from dctop.tui.panes.gpu import GpuPane
 from dctop.tui.panes.training import TrainingPane
@@ -180,6 +179,8 @@ class Requests:
 
     def select(self, kind: str, value: int | str) -> None:
         """Tell the panes that show one alert or run which one."""
+        from dctop.tui.panes.alert_detail import AlertDetailPane
+
         for pane in self.app.node.panes.values():
             model = pane.model
             if kind == "run" and isinstance(model, TrainingPane):

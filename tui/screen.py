@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
 from textual.geometry import NULL_OFFSET, NULL_SPACING, Region, Size
 from textual.layout import Layout, WidgetPlacement
 from textual.widget import Widget
 
-from dctop.engine.rules.registry import rule_classes
 from dctop.tui import bars
 from dctop.tui.bindings import FIRST, PROCESS_KEYS, KeyMap, of_mode
 from dctop.tui.dialogs.base import Dialog
@@ -23,10 +22,8 @@ from dctop.tui.frame import notice_rows, safe_row
 from dctop.tui.headline import head_of, wall_clock
 from dctop.tui.overlay import DialogWidget
 from dctop.tui.pane import PaneWidget
-from dctop.tui.panes.alert_detail import AlertDetailPane
 from dctop.tui.panes.alerts import AlertsPane, Watch
-from dctop.tui.panes.base import PaneModel, View
-from dctop.tui.panes.timeline import TimelinePane
+from dctop.tui.panes.base import LaterPane, PaneModel, View
 from dctop.tui.sources import gpu_count, gpu_devices, is_live, is_replay
 from dctop.tui.state import Filtering, UiState
 from dctop.tui.theme import Paint
@@ -44,6 +41,7 @@ if TYPE_CHECKING:
     from dctop.tui.application import DctopApp
     from dctop.tui.intents import Intent
     from dctop.tui.keys import Action
+    from dctop.tui.panes.timeline import TimelinePane
 
 TIMELINE_H = 8
 WATCH_TICKS = 60
@@ -84,7 +82,7 @@ class NodeScreen(FastScreen):
     def __init__(
         self,
         source: Source,
-        models: Sequence[PaneModel],
+        models: Sequence[PaneModel | LaterPane],
         state: UiState,
         keymap: KeyMap,
         look: Look,
@@ -165,6 +163,8 @@ class NodeScreen(FastScreen):
         if self.state.focus not in self.visible_panes and self.visible_panes:
             self.state.focus = next(iter(self.visible_panes))
             self._views.clear()
+        if "alert-detail" in self.visible_panes:
+            self._link_alerts()
         for key, box in self.visible_panes.items():
             pane = self.panes[key]
             out[pane] = box
@@ -252,20 +252,30 @@ class NodeScreen(FastScreen):
 
     def _link_alerts(self) -> None:
         """The diagnosis shows what is selected in the list."""
-        lists, detail = self._model("alerts"), self._model("alert-detail")
+        lists, detail = self._model("alerts"), self.panes.get("alert-detail")
         if not isinstance(lists, AlertsPane):
             return
         lists.whole = self.state.view == "alerts"
-        if isinstance(detail, AlertDetailPane):
-            detail.show(lists.selected)
+        if detail is not None and (detail.made or lists.whole):
+            from dctop.tui.panes.alert_detail import AlertDetailPane
+
+            if isinstance(detail.model, AlertDetailPane):
+                detail.model.show(lists.selected)
         source = self.source
         if is_live(source) and not source.alerts() and source.tick_seq >= self._watch_due:
+            from dctop.engine.rules.registry import rule_count
+
             self._watch_due = source.tick_seq + WATCH_TICKS
-            lists.watch = Watch(len(rule_classes()), source.not_checked())
+            lists.watch = Watch(rule_count(), source.not_checked())
 
     def _tell_timeline(self) -> None:
-        model, source = self._model("timeline"), self.source
-        if not isinstance(model, TimelinePane) or not is_replay(source):
+        source = self.source
+        if not is_replay(source):
+            return
+        from dctop.tui.panes.timeline import TimelinePane
+
+        model = self._model("timeline")
+        if not isinstance(model, TimelinePane):
             return
         box = self.visible_panes.get("cpu") or self.visible_panes.get("memory")
         values = samples(self.look, box.w - 2 if box is not None else 75)
@@ -513,8 +523,8 @@ class NodeScreen(FastScreen):
         pane = self.panes[key]
         w, h = pane.size
         source = self.source
-        if key == "timeline" and is_replay(source) and isinstance(pane.model, TimelinePane):
-            moment = pane.model.time_at(x - 1)
+        if key == "timeline" and is_replay(source):
+            moment = cast("TimelinePane", pane.model).time_at(x - 1)
             if moment is not None:
                 source.seek(moment)
                 self.update()

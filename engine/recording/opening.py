@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import sqlite3
 import stat
 import struct
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 from dctop.engine.recording import registry
 from dctop.engine.recording.schema import APPLICATION_ID, MAJOR, MINOR, RecordingError, SqlValue
+
+if TYPE_CHECKING:
+    import tempfile
 
 _MAGIC = b"SQLite format 3\x00"
 _LOCK_START, _LOCK_LENGTH = 0x40000000, 512
@@ -141,6 +141,9 @@ def _connect(
 def _copied(
     real: Path, suffixes: tuple[str, ...]
 ) -> tuple[sqlite3.Connection, tempfile.TemporaryDirectory[str]]:
+    import shutil  # with tempfile and urllib 1 MB, which whoever only records has no use for
+    import tempfile
+
     folder = tempfile.TemporaryDirectory(prefix="dctop-")
     try:
         target = Path(folder.name) / "recording.dctop"
@@ -163,6 +166,8 @@ class _Connection(sqlite3.Connection):
 
 
 def _uri(path: Path, options: str) -> sqlite3.Connection:
+    from urllib.parse import quote
+
     db = sqlite3.connect(
         f"file:{quote(str(path))}?{options}",
         uri=True,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import uuid
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,6 +99,14 @@ class _State:
             self.alerts.copy(), self.last_seq, self.clock, self.payload, self.chunks,
             self.covered_ns,
         )  # fmt: skip
+
+
+def _uuid4() -> str:
+    """A random UUID (RFC 9562); `uuid` is 0.2 MB with what it imports."""
+    bits = int.from_bytes(os.urandom(16), "big")
+    bits = bits & ~(0xF000 << 64 | 0xC000 << 48) | 0x4000 << 64 | 0x8000 << 48
+    text = f"{bits:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 class Store:
@@ -371,7 +378,7 @@ class Store:
 
     def _write_meta(self, interval_s: float, meta: Mapping[str, str], durability: str, wal: bool) -> None:
         facts = {
-            "uuid": str(uuid.uuid4()),
+            "uuid": _uuid4(),
             "app": f"dctop {version()}",
             "format": f"{schema.MAJOR}.{schema.MINOR}",
             "interval_s": repr(float(interval_s)),

@@ -7,7 +7,7 @@ holds or clears anything itself, and it never looks at a clock.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeVar
@@ -107,8 +107,11 @@ NOT_APPLICABLE: tuple[Item, ...] = ()
 """Judged, and there is nothing here the rule could be about (no cgroup quota, no such disk)."""
 
 
-class Rule(ABC):
+class Rule:
     """Base of all rules. One instance an engine; it may remember (trails, cursors) between calls.
+
+    No `ABC`: asked whether a rule is one of the node's, that looks at every class below and keeps the answer
+    at each of them, the square of the number of rules (2 MB). That `judge` is there the type checker sees.
 
     `thresholds`: name -> default, each with its source in the class's docstring; `dctop.toml` overrides
     them (`[rules.disk-fill] warn_pct = 15`), in force as `self.t`. Three names mean the same in every rule:

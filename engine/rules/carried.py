@@ -21,6 +21,7 @@ from dctop.engine.rules.alert import RANK, Alert, Evidence, Remedy
 from dctop.engine.rules.anomaly import Anomaly
 from dctop.engine.rules.base import Item, Needs, Reading, Rule
 from dctop.engine.rules.machine import EventMachine, MachineState, StateMachine
+from dctop.engine.rules.registry import Unread
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.slots import KnownRun
 from dctop.engine.rules.tracks import Moment, Track
@@ -180,7 +181,8 @@ def memory(engine: RuleEngine, text: Callable[[str], str] = str) -> dict[str, Tr
             own = {}
             if isinstance(slot.rule, Anomaly):
                 slot.rule.catch_up()
-            for name, value in vars(slot.rule).items():
+            state = {} if isinstance(slot.rule, Unread) else vars(slot.rule)
+            for name, value in state.items():
                 if name not in _PASSING:
                     try:
                         own[name] = w.guarded(value)

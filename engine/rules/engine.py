@@ -27,7 +27,7 @@ from dctop.engine.rules.base import (
     RunRule,
 )
 from dctop.engine.rules.board import Standing, Status, board
-from dctop.engine.rules.registry import make_rules
+from dctop.engine.rules.registry import make_rules, read_all
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.slots import KnownRun, Slot
 from dctop.engine.rules.suppress import explains, find_root
@@ -52,7 +52,8 @@ class RuleEngine:
 
     `lang`: language of the texts (`en`, `zh`). `thresholds`: rule id -> threshold name -> value, over the
     rules' own; names no rule knows are in `unknown_thresholds`. `own`: the user's rules
-    (own.py); `energy`: budgets and factors of the configuration. `tick` belongs to one thread; everything
+    (own.py); `energy`: budgets and factors of the configuration; `runs_later`: rules about runs are imported
+    when there is one. `tick` belongs to one thread; everything
     else may be called from any."""
 
     def __init__(
@@ -62,8 +63,10 @@ class RuleEngine:
         rules: Sequence[Rule] | None = None,
         own: Mapping[str, Mapping[str, object]] | None = None,
         energy: Energy | None = None,
+        runs_later: bool = False,
     ) -> None:
         self.lang = lang
+        self._runs_later = runs_later
         self._energy = energy or Energy()
         self._own = own or {}
         self._thresholds = thresholds or {}
@@ -77,7 +80,10 @@ class RuleEngine:
             self._reset()
 
     def _reset(self) -> None:
-        rules = list(self._given) if self._given is not None else make_rules(self._thresholds, self._own)
+        if self._given is not None:
+            rules = list(self._given)
+        else:
+            rules = make_rules(self._thresholds, self._own, self._runs_later)
         self.unknown_thresholds = unknown_thresholds(rules, self._thresholds)
         self._node = [Slot(r) for r in rules if isinstance(r, NodeRule)]
         groups: dict[tuple[str, ...], int] = {}
@@ -117,6 +123,7 @@ class RuleEngine:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """All that judge, shipped and own."""
+        self._read_all()
         return tuple(s.rule for s in self._slots.values())
 
     # -- what it says -------------------------------------------------------------------------------
@@ -151,8 +158,12 @@ class RuleEngine:
     def marks(self) -> dict[str, str]:
         """Series key -> spike, shift, drift or stall, of what is unusual just now; one alone is no alert."""
         with self._lock:
-            rule = next((s.rule for s in self._node if isinstance(s.rule, Anomaly)), None)
-            return {} if rule is None else rule.marks()
+            return {} if self.anomaly is None else self.anomaly.marks()
+
+    @property
+    def anomaly(self) -> Anomaly | None:
+        """The statistical layer."""
+        return next((s.rule for s in self._node if isinstance(s.rule, Anomaly)), None)
 
     def passing(self) -> frozenset[str]:
         """Rules that abstain only because they have not looked long enough: a moment out of a long recording
@@ -331,8 +342,18 @@ class RuleEngine:
 
     # -- runs ---------------------------------------------------------------------------------------
 
+    def _read_all(self) -> None:
+        """Import the rules about runs that were left for later. They have been asked nothing yet."""
+        if self._runs_later:
+            with self._lock:
+                self._runs_later = False
+                for rule_id, rule in read_all(s.rule for s in self._per_run).items():
+                    self._slots[rule_id].take(rule)
+
     def _judge_runs(self, w: Window) -> None:
         current = w.runs
+        if current:
+            self._read_all()
         active: set[str] = set()
         latest: dict[object, int] = {}
         """What is measured -> when its newest measurement began."""

@@ -12,7 +12,6 @@ makes the answer unknown, as in SQL: unknown and false is false, unknown or true
 
 from __future__ import annotations
 
-import difflib
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,6 +184,8 @@ def _tokens(text: str) -> list[_Token]:
 
 def near(word: str, known: Sequence[str] | Mapping[str, object]) -> str:
     """`: did you mean X?`, or nothing where nothing is near."""
+    import difflib
+
     found = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f": did you mean {found[0]}?" if found else ""
 

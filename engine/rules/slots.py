@@ -63,6 +63,11 @@ class Slot(Generic[R]):
         self._every_steps = int(steps) if 0 < steps < math.inf else 0
         self.paced = bool(self._every_ns or self._every_steps)
 
+    def take(self, rule: R) -> None:
+        """Another rule of the same id, before any was asked."""
+        self.rule = rule
+        self.__post_init__()
+
     def turn_at(self, mono_ns: int, step: int | None = None) -> int:
         """The turn of a paced rule that this moment is part of."""
         if self._every_ns:

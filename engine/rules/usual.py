@@ -13,10 +13,8 @@ import json
 import logging
 import math
 import os
-import tempfile
 from pathlib import Path
 
-from dctop.engine.rules.anomaly import Anomaly
 from dctop.engine.rules.engine import RuleEngine
 
 log = logging.getLogger(__name__)
@@ -27,13 +25,9 @@ LARGEST = 4_000_000
 """Bytes that are read at most."""
 
 
-def _rule(engine: RuleEngine) -> Anomaly | None:
-    return next((r for r in engine.rules if isinstance(r, Anomaly)), None)
-
-
 def restore(engine: RuleEngine, path: Path, now_s: float) -> bool:
     """Give what was learned to the engine's statistical layer; False where there is nothing fitting."""
-    rule = _rule(engine)
+    rule = engine.anomaly
     try:
         if rule is None or path.stat().st_size > LARGEST:
             return False
@@ -54,10 +48,12 @@ def restore(engine: RuleEngine, path: Path, now_s: float) -> bool:
 
 def save(engine: RuleEngine, path: Path, now_s: float) -> bool:
     """Write what was learned; a failure is logged, never raised."""
-    rule = _rule(engine)
+    rule = engine.anomaly
     series = {} if rule is None else rule.state()
     if not series:
         return False
+    import tempfile  # with it come shutil, random, bz2 and lzma: not before there is something to write
+
     series = {k: v for k, v in series.items() if all(map(math.isfinite, v))}
     data = {"version": VERSION, "host": os.uname().nodename, "at": now_s, "series": series}
     temporary: str | None = None

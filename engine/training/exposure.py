@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dctop.engine.recording.masking import mask_text
 from dctop.engine.training.runlog import RunReader
 
 EVERY_NS = 60 * 10**9
@@ -117,6 +116,8 @@ class ExposureWatch:
         self._offset += len(data)
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()[-_LONGEST:]
+        from dctop.engine.recording.masking import mask_text  # a dozen patterns: when there is a log to read
+
         for line in lines:
             self._line += 1
             text = line[:_LONGEST].decode("utf-8", "replace")

@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from dctop.engine.metrics.trend import median
 from dctop.engine.training.lines import parse_lines
 
 RECENT = 50

@@ -13,9 +13,9 @@ import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from dctop.engine.metrics.trend import median
 from dctop.engine.training.lines import parse_lines
 from dctop.engine.training.logtail import LogTail
 from dctop.engine.training.ranks import RankState, RankTail

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dctop.tui import cli
+from dctop.tui import arguments, cli
 from dctop.tui.commands import TABLE, CommandError, completions, load
 from tests.terminal import Terminal
 
@@ -43,6 +43,38 @@ def test_help_lists_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
     assert [m for m in re.findall(r"^  ([a-z]+) {2,}\S", out, re.M) if m in TABLE] == list(TABLE)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--interval", "1"],
+        ["--readonly", "--interval", "0.5", "--theme", "light", "--record", "a b.dctop", "--config", "/x"],
+        ["--interval", "1", "--interval", "2"],
+    ],
+)
+def test_plain_options_are_read_as_the_parser_reads_them(argv: list[str]) -> None:
+    found = cli.plain(argv)
+    assert found is not None
+    assert vars(found) == vars(arguments.dashboard_parser().parse_args(argv))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "--interval",
+        "--interval 0",
+        "--interval x",
+        "--theme -x",
+        "--interval=1",
+        "--lang zh",
+        "--version",
+        "x",
+    ],
+)
+def test_what_is_not_plain_is_left_to_the_parser(argv: str) -> None:
+    assert cli.plain(argv.split()) is None
 
 
 def test_version_is_the_one_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:

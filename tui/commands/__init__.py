@@ -7,8 +7,11 @@ both equal.
 from __future__ import annotations
 
 import importlib
-from argparse import ArgumentParser, Namespace
-from typing import Protocol, cast
+import os
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 TABLE: dict[str, str] = {
     "train": "start a training run and watch it",
@@ -52,3 +55,20 @@ class CommandError(Exception):
 def load(name: str) -> Command:
     """The module of a command of `TABLE`."""
     return cast(Command, importlib.import_module(f"dctop.tui.commands.{name}"))
+
+
+def seconds(text: str) -> float:
+    """What `--interval` takes; ValueError says what is wrong."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.1 <= value <= 60:
+        raise ValueError(f"{text!r} is not a number of seconds from 0.1 to 60")
+    return value
+
+
+def language(asked: str | None, configured: str | None) -> str:
+    """`--lang`, else the configuration's, else the locale's: `en` or `zh`."""
+    found = next((os.environ[v] for v in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(v)), "")
+    return asked or configured or ("zh" if found.lower().startswith("zh") else "en")

@@ -98,7 +98,7 @@ def _is_history(a: Alert) -> bool:
 
 def run(args: Namespace) -> int:
     from dctop.engine.config import load
-    from dctop.tui.commands.rules import language
+    from dctop.tui.commands import language
 
     config, problems = load(args.config)
     for problem in problems:

@@ -47,7 +47,7 @@ Scopes = dict[tuple[str, ...], tuple[str, list[Option]]]
 
 def scopes() -> Scopes:
     """Everything that can be completed, read from the parsers."""
-    from dctop.tui.cli import command_parser, dashboard_parser
+    from dctop.tui.arguments import command_parser, dashboard_parser
 
     out: Scopes = {(): ("", list(_options(dashboard_parser())))}
     for name, text in TABLE.items():

@@ -154,7 +154,7 @@ def textual() -> Finding:
         found = version("textual")
     except PackageNotFoundError:
         return Finding("fail", "not installed: no dashboard", "pip install textual")
-    from dctop.tui.fast import FAST_VERSION
+    from dctop.tui.lean import FAST_VERSION
 
     if found == FAST_VERSION:
         return Finding("ok", f"{found}, fast drawing on")

@@ -69,7 +69,7 @@ def diagnosis(state: RunState) -> tuple[Verdict, str]:
     """What the rules say of a measurement, in the language that is set."""
     from dctop.engine.config import load
     from dctop.engine.rules.logsource import judge_run
-    from dctop.tui.commands.rules import language
+    from dctop.tui.commands import language
 
     config, _ = load(None)
     lang = language(None, config.lang)

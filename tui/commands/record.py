@@ -51,7 +51,7 @@ def size(text: str) -> int:
 
 
 def configure(parser: ArgumentParser) -> None:
-    from dctop.tui.cli import interval
+    from dctop.tui.arguments import interval
 
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE",

@@ -40,7 +40,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from dctop.engine.config import load
     from dctop.engine.report import html, markdown
-    from dctop.tui.commands.rules import language
+    from dctop.tui.commands import language
 
     config, _ = load(args.config)
     lang = language(args.lang, config.lang)

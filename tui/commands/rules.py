@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctop.tui.commands import TABLE, CommandError
+from dctop.tui.commands import TABLE, CommandError, language
 
 if TYPE_CHECKING:
     from dctop.engine.rules.base import Rule
@@ -27,14 +27,6 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--lang", choices=("en", "zh"), help="language of the texts")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file with thresholds")
-
-
-def language(asked: str | None, configured: str | None) -> str:
-    """`--lang`, else the configuration's, else the locale's: `en` or `zh`."""
-    import os
-
-    found = next((os.environ[v] for v in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(v)), "")
-    return asked or configured or ("zh" if found.lower().startswith("zh") else "en")
 
 
 def run(args: Namespace) -> int:

@@ -29,7 +29,7 @@ Json = dict[str, object]
 
 
 def configure(parser: ArgumentParser) -> None:
-    from dctop.tui.cli import interval
+    from dctop.tui.arguments import interval
 
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument(

@@ -6,9 +6,9 @@ A pane is a model (this class: data -> rows, its own cursor, sort, filter) insid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from dctop.engine.metrics.model import Snapshot
 from dctop.engine.metrics.source import Source
@@ -80,3 +80,10 @@ class PaneModel:
         """Live while the user types."""
 
     def set_sort(self, column: str) -> None: ...
+
+
+class LaterPane(NamedTuple):
+    """A pane whose model is made, and its module imported, when it is first shown or asked for something."""
+
+    key: str
+    make: Callable[[], PaneModel]

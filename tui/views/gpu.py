@@ -8,6 +8,8 @@ LIST, PROCESSES, ENERGY = "gpu", "gpu-processes", "gpu-energy"
 GRAPHS, FACTS, HEALTH = "gpu-graphs", "gpu-facts", "gpu-health"
 BLOCKS = 4
 """Up to so many GPUs are drawn as blocks with graphs, which take the room there is."""
+OWN = (GRAPHS, FACTS, HEALTH, PROCESSES, ENERGY)
+"""Panes of this view only."""
 OVERVIEW_ORDER = (LIST, PROCESSES, ENERGY, GRAPHS)
 DETAIL_ORDER = (FACTS, HEALTH, GRAPHS, PROCESSES, LIST)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row
-from dctop.tui.panes.timeline import TimelinePane, TimelineState
 from dctop.tui.sources import ReplayLike
 from dctop.tui.state import UiState
 from dctop.tui.views import replaybar
+
+if TYPE_CHECKING:
+    from dctop.tui.panes.timeline import TimelinePane
 
 SEVERITIES = ("critical", "warning", "info")
 
@@ -29,6 +33,8 @@ class ReplayPart:
     def tell(self, model: TimelinePane, source: ReplayLike, state: UiState, values: int) -> None:
         """`values`: how many of them the graphs show."""
         if self._told != source.t1_ns:
+            from dctop.tui.panes.timeline import TimelineState
+
             self._told = source.t1_ns
             marks = [
                 (m.wall_ns, "", "mark" if m.kind not in SEVERITIES else m.kind) for m in self.marks(source)

@@ -2,50 +2,8 @@
 
 from __future__ import annotations
 
-from dctop.engine.rules.texts import (
-    Catalogue,
-    RuleText,
-    en_anomaly,
-    en_compute,
-    en_convergence,
-    en_energy,
-    en_evals,
-    en_gpu,
-    en_gpu_memory,
-    en_gpu_use,
-    en_health,
-    en_inference,
-    en_layers,
-    en_learning,
-    en_memory,
-    en_network,
-    en_ranks,
-    en_serving,
-    en_storage,
-    en_utilisation,
-)
+from dctop.engine.rules.texts import Catalogue, Texts
 from dctop.engine.rules.texts.en_report import REPORT
-
-FAMILIES = (
-    en_memory,
-    en_gpu_memory,
-    en_utilisation,
-    en_gpu_use,
-    en_ranks,
-    en_compute,
-    en_gpu,
-    en_convergence,
-    en_health,
-    en_layers,
-    en_learning,
-    en_evals,
-    en_inference,
-    en_serving,
-    en_storage,
-    en_network,
-    en_energy,
-    en_anomaly,
-)
 
 # fmt: off
 NEEDS: dict[str, str] = {
@@ -156,6 +114,4 @@ WORDS: dict[str, str] = {
     "board.blind.one": "NOT CHECKED 1 rule",
 }
 
-RULES: dict[str, RuleText] = {key: text for family in FAMILIES for key, text in family.RULES.items()}
-
-CATALOGUE = Catalogue(RULES, NEEDS, WORDS, REPORT)
+CATALOGUE = Catalogue(Texts("en"), NEEDS, WORDS, REPORT)

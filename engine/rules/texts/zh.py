@@ -2,50 +2,8 @@
 
 from __future__ import annotations
 
-from dctop.engine.rules.texts import (
-    Catalogue,
-    RuleText,
-    zh_anomaly,
-    zh_compute,
-    zh_convergence,
-    zh_energy,
-    zh_evals,
-    zh_gpu,
-    zh_gpu_memory,
-    zh_gpu_use,
-    zh_health,
-    zh_inference,
-    zh_layers,
-    zh_learning,
-    zh_memory,
-    zh_network,
-    zh_ranks,
-    zh_serving,
-    zh_storage,
-    zh_utilisation,
-)
+from dctop.engine.rules.texts import Catalogue, Texts
 from dctop.engine.rules.texts.zh_report import REPORT
-
-FAMILIES = (
-    zh_memory,
-    zh_gpu_memory,
-    zh_utilisation,
-    zh_gpu_use,
-    zh_ranks,
-    zh_compute,
-    zh_gpu,
-    zh_convergence,
-    zh_health,
-    zh_layers,
-    zh_learning,
-    zh_evals,
-    zh_inference,
-    zh_serving,
-    zh_storage,
-    zh_network,
-    zh_energy,
-    zh_anomaly,
-)
 
 # fmt: off
 NEEDS: dict[str, str] = {
@@ -156,6 +114,4 @@ WORDS: dict[str, str] = {
     "board.blind.one": "未检查 1 条规则",
 }
 
-RULES: dict[str, RuleText] = {key: text for family in FAMILIES for key, text in family.RULES.items()}
-
-CATALOGUE = Catalogue(RULES, NEEDS, WORDS, REPORT)
+CATALOGUE = Catalogue(Texts("zh"), NEEDS, WORDS, REPORT)
