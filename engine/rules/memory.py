@@ -256,11 +256,11 @@ class HostMemLeak(RunRule):
             seconds = left / trend.slope
             if seconds < t["clear_s"]:
                 level = WARNING if seconds < most else 0
-                told = (trend.slope, trend.tau, seconds, left, values)
+                told = (trend.slope, trend.tau, seconds, left, values, loaders)
                 return (
                     Reading(
                         run.id, level, False,
-                        lambda told=told: self._details(run, *told, loaders),  # type: ignore[misc]
+                        lambda told=told: self._details(run, *told),  # type: ignore[misc]
                         step=run.step,
                     ),
                 )  # fmt: skip
