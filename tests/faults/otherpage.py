@@ -38,7 +38,8 @@ PAGES: dict[str, Page] = {
     "unseen": Page(
         "Faults that no rule was tried on",
         "what is right for each was written down and committed before any of it was run "
-        "(`tests/faults/unseen.py`), after the last change of a rule, and no rule was changed by it.",
+        "(`tests/faults/unseen.py`). It was looked at after the last change of a rule, and none was changed "
+        "by it.",
         (("faults neither set contains", frozenset(c.name for c in UNSEEN)),),
     ),
 }
@@ -70,7 +71,9 @@ def text(name: str, scored: Sequence[Scored], not_made: Mapping[str, str], seed:
         misses(scored, not_made),
     ]
     if notes:
-        parts.append("What was mended after these runs were seen, and what else is to be said:\n\n" + notes)
+        parts.append(
+            "What is to be said of these runs, and what was mended after they were seen:\n\n" + notes
+        )
     return "\n\n".join(p.rstrip("\n") for p in parts) + "\n"
 
 
