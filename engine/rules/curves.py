@@ -21,6 +21,7 @@ from dctop.engine.rules.base import (
     span,
 )
 from dctop.engine.rules.floors import negligible, noise
+from dctop.engine.rules.layers import first_norm
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import median, theil_sen
 
@@ -34,7 +35,10 @@ class ChanceLevel(RunRule):
     chance at 10 classes: 1.2 points; waiting for 100 values took until step 316-396, measured). Verified:
     random labels give loss 2.304, update ratio 4.6e-3 (normal) and gradient norm 0.2 instead of 3.6; healthy
     runs never fire. Where classes are unequal, chance is the share of the largest (as the run tells of its
-    training set), not 1/C."""
+    training set), not 1/C. Where a weight decay draws the weights to zero, that is said: the last layer's
+    gradient is below 2 % of its first and the update ratio above 0.02 (measured at a decay of 1 and of 30:
+    0.15 % at most and 0.12-0.24; labels drawn by lot: 31 % at least, 0.005 at most; dead units stand still).
+    """
 
     id = "chance-level"
     problem = "convergence"
@@ -46,6 +50,8 @@ class ChanceLevel(RunRule):
         "after_step": 180.0,
         "samples": 640.0,
         "clear_more": 0.10,
+        "last_share": 0.02,
+        "decay_ratio": 0.02,
         "hold_s": 0.0,
     }
     source = "verified on random labels, 25 healthy runs"
@@ -87,7 +93,29 @@ class ChanceLevel(RunRule):
         stuck = ratio is not None and ratio < 1e-4
         facts = {"run": run.id, "accuracy": f"{100 * accuracy:.1f}", "chance": f"{100 * chance:.1f}",
                  "loss": num(loss), "ln": num(ln), "ratio": num(ratio)}  # fmt: skip
-        return Details(evidence, facts, ["rate", "labels"] if stuck else ["labels", "overfit32"])
+        decayed = self._decayed(run)
+        if decayed is None:
+            return Details(evidence, facts, ["rate", "labels"] if stuck else ["labels", "overfit32"])
+        decay, share = decayed
+        usual = 0.01 if run.config("config", "optimizer") == "adamw" else 1e-4
+        facts |= {"decay": num(decay), "less": num(min(usual, decay / 10)), "last": num(100 * share)}
+        evidence += [Ev("decay", decay), Ev("last", 100 * share, "%", f"< {100 * self.t['last_share']:g} %")]
+        return Details(evidence, facts, ["decay", "overfit32"], variant="decay")
+
+    def _decayed(self, run: RunWindow) -> tuple[float, float] | None:
+        """(weight decay, gradient of the last layer of its first), where the decay has taken the weights."""
+        decay, first = run.config("config", "weight_decay"), first_norm(run)
+        last, ratio = run.median("grad_last", 20, 5), run.median("update_ratio", 5, 1)
+        if (
+            not isinstance(decay, (int, float))
+            or decay <= 0
+            or first is None
+            or last is None
+            or ratio is None
+        ):
+            return None
+        share = last / first
+        return (decay, share) if share < self.t["last_share"] and ratio > self.t["decay_ratio"] else None
 
 
 class Plateau(RunRule):

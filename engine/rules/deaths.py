@@ -321,15 +321,14 @@ class WorkerCrashed(_DeathRule):
         data: Mapping[str, Any] = end.data if end is not None else {}
         error = next((e for e in reversed(run.events) if e.kind == "exception"), None)
         trace = "" if error is None else str(error.data.get("traceback") or "")
-        frames = _FRAME.findall(trace)
-        where = f"{frames[-1][0]}:{frames[-1][1]}" if frames else None
+        at = where(trace)
         code = exit_code(run, end)
         said = error.text if error is not None else run.reason or str(data.get("stderr") or "")
         evidence = [
             Ev("code", code, "", "!= 0"),
             Ev("signal", data.get("signal") if isinstance(data.get("signal"), str) else None),
             Ev("said", said[:300] or None),
-            Ev("where", where),
+            Ev("where", at),
             Ev("stderr", str(data["stderr"])[:300] if data.get("stderr") else None),
             Ev("loss", run.last.get("loss")),
             Ev("step", run.step),
@@ -343,7 +342,7 @@ class WorkerCrashed(_DeathRule):
         elif code is not None and code < 0:
             remedies = ["native", "resume"]
         else:
-            remedies = [("read", {"where": where or "stdout.log"}), "resume"]
+            remedies = [("read", {"where": at or "stdout.log"}), "resume"]
         facts = {
             "run": run.id,
             "said": said[:200] or "?",
@@ -353,8 +352,14 @@ class WorkerCrashed(_DeathRule):
             "workload": run.workload,
         }
         details = Details(evidence, facts, remedies, (), "lost")
-        at = end.wall_ns if end is not None else run.ended_wall_ns or 0
-        return Occurrence(run.id, CRITICAL, ("run", run.id), at, details, run.step, old == "old")
+        ended = end.wall_ns if end is not None else run.ended_wall_ns or 0
+        return Occurrence(run.id, CRITICAL, ("run", run.id), ended, details, run.step, old == "old")
+
+
+def where(trace: str) -> str | None:
+    """`file:line` of the innermost frame of a traceback."""
+    frames = _FRAME.findall(trace)
+    return f"{frames[-1][0]}:{frames[-1][1]}" if frames else None
 
 
 def _still_its_pid(run: RunState, e: KernelEvent) -> bool:

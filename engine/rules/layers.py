@@ -47,7 +47,7 @@ class GradVanishing(RunRule):
     severities = "w"
     thresholds: ClassVar[Mapping[str, float]] = {
         "ratio": 1e-3, "norm": 1e-4, "clear_ratio": 1e-2, "loss_share": 0.5, "clear_share": 0.4,
-        "steps": 20.0, "least": 5.0, "hold_s": 0.0,
+        "steps": 20.0, "least": 5.0, "last_share": 0.02, "hold_s": 0.0,
     }  # fmt: skip
     source = "AutoTrainer (ICSE'21)"
 
@@ -63,7 +63,8 @@ class GradVanishing(RunRule):
             return Needs("field", "grad_first")
         ratios = [first / end for first, end in rows if end > 0]
         norm, ratio = median([first for first, _ in rows]), median(ratios)
-        reaches = (median([end for _, end in rows]) or 0.0) > self.t["norm"]
+        end = median([end for _, end in rows]) or 0.0
+        reaches = end > max(self.t["norm"], self.t["last_share"] * (first_norm(run) or 0.0))
         if norm is None or ratio is None or len(ratios) < self.t["least"] or not reaches:
             return ()  # nothing reaches even the last layer: that is another trouble
         clear = ratio > self.t["clear_ratio"] or loss < self.t["clear_share"] * fresh
@@ -307,6 +308,14 @@ def layer_at(run: RunWindow, i: int) -> str | None:
     column = run.column("grad_top")
     known = finite(column[max(0, i - 20) : i + 1]) if i < len(column) else []
     return layer_name(run, known[-1]) if known else None
+
+
+def first_norm(run: RunWindow) -> float | None:
+    """Norm of the gradient of the last weight tensor in the first step of a fresh run."""
+    norm = run.first("grad_last")
+    if run.resumed or norm is None or (run.first("step") or 0) > 1 or not 0 < norm < math.inf:
+        return None
+    return norm
 
 
 def ignorant_loss(run: RunWindow) -> float | None:

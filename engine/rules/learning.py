@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import partial
 from operator import mul
 from typing import ClassVar
 
@@ -39,12 +41,18 @@ def autocorrelation(values: Sequence[float]) -> float | None:
 
 class LrTooLow(RunRule):
     """Update ratio u = max over weight tensors of |change| / |value| (L2), median of the last 3 (a fast run
-    measures one in 10 to 100 steps), below 1e-4 while the loss is still above 0.9 ln C; clear above 3e-4
-    (healthy about 1e-3). lr_new = lr x min(10, 3e-3 / u). Verified: by step 90 on Adam 1e-6 and SGD 1e-3,
-    never on healthy runs. Not judged: resumed runs (fine-tuning), warm-up of the rate, and a network that a
-    high rate has killed, which updates as little: no ReLU layer may be nearly dead (where that is measured),
-    and no loss of the run may have been below 0.7 or above 1.5 ln C (measured: without this it was said of 9
-    of 15 runs after a rate of 0.15 or one raised 150 to 800 times)."""
+    measures one in 10 to 100 steps), each taken times the rate now over the rate then, below 1e-4 while the
+    loss is still above 0.9 ln C; clear above 3e-4 (healthy about 1e-3). lr_new = lr x min(10, 3e-3 / u).
+    Verified: by step 90 on Adam 1e-6 and SGD 1e-3, never on healthy runs. Not judged: resumed runs
+    (fine-tuning), and a network that a high rate has killed, which updates as little: no ReLU layer may be
+    nearly dead (where that is measured), and no loss of the run may have been below 0.7 or above 1.5 ln C
+    (measured: without this it was said of 9 of 15 runs after a rate of 0.15 or one raised 150 to 800 times).
+    A warm-up is waited for, but no longer than a quarter of the planned steps. One that is longer than the
+    whole plan never gets to the rate that was asked for: it is told once a quarter is over and the loss still
+    above 0.9 ln C, whatever u. And a rate below 0.005 of the one asked for, for a tenth of the plan, while
+    more than a quarter is left, the loss above a quarter of ln C and u low, has fallen too early (schedules
+    of tenths end at 0.01 or 0.001 in their last tenth or two; a cosine is below 0.005 in its last 5 %, as is
+    each of its cycles where it begins anew)."""
 
     id = "lr-too-low"
     problem = "convergence"
@@ -52,7 +60,8 @@ class LrTooLow(RunRule):
     severities = "w"
     thresholds: ClassVar[Mapping[str, float]] = {
         "ratio": 1e-4, "clear_ratio": 3e-4, "loss_share": 0.9, "after_step": 60.0, "wanted_ratio": 3e-3,
-        "low": 0.7, "high": 1.5, "dead": 0.9, "hold_s": 0.0,
+        "low": 0.7, "high": 1.5, "dead": 0.9, "plan_share": 0.25, "fell": 0.005, "fell_share": 0.25,
+        "fell_for": 0.1, "warmup_share": 0.05, "hold_s": 0.0,
     }  # fmt: skip
     source = "verified on 25 runs; Karpathy's update ratio of 1e-3"
 
@@ -62,41 +71,111 @@ class LrTooLow(RunRule):
         ln = run.ln_classes
         if ln is None:
             return Needs("classes")
-        warm = run.config("config", "warmup_steps")
-        begin = self.t["after_step"] + (warm if isinstance(warm, int) else 0)
-        if (run.step or 0) < begin:
+        warm, plan, step = _warmup(run), run.run.total_steps, run.step or 0
+        begin = self._begin(warm, plan)
+        if step < begin:
             return Needs("steps", f"{begin:g}")
-        ratios, loss = run.known("update_ratio").values[-3:], run.median("loss", 20)
-        ratio = median(ratios) if len(ratios) == 3 else None
-        if ratio is None or loss is None:
+        ratio, loss = _ratio_now(run), run.median("loss", 20)
+        endless = plan is not None and warm > plan
+        if loss is None or (ratio is None and not endless):
             return Needs("field", "update_ratio")
-        if ratio > self.t["clear_ratio"] or loss < 0.8 * self.t["loss_share"] * ln:
-            return ()
-        low = 0 < ratio < self.t["ratio"] and loss > self.t["loss_share"] * ln
-        level = WARNING if low and self._alive(run, ln) else 0
-        return (Reading(run.id, level, False, lambda: self._details(run, ratio, loss, ln), step=run.step),)
+        ignorant = loss > self.t["loss_share"] * ln
+        variant = "warmup" if step <= warm else None
+        low = endless and ignorant and self._alive(run, ln)
+        if not low and ratio is not None:
+            fell = self._fell(run, warm, loss, ln)
+            if ratio > self.t["clear_ratio"] or not (fell or loss >= 0.8 * self.t["loss_share"] * ln):
+                return ()
+            small = 0 < ratio < self.t["ratio"]
+            variant = "fell" if fell and not ignorant else variant
+            low = small and (fell or ignorant) and self._alive(run, ln, learned=fell)
+        level = WARNING if low else 0
+        details = partial(self._details, run, ratio, loss, ln, variant)
+        return (Reading(run.id, level, False, details, step=run.step),)
 
-    def _alive(self, run: RunWindow, ln: float) -> bool:
-        """No high rate has killed it: neither its layers nor the losses of the whole run say so."""
+    def _begin(self, warm: int, plan: int | None) -> float:
+        """The first step that is judged."""
+        after = self.t["after_step"]
+        if plan is not None and warm > self.t["plan_share"] * plan:
+            return max(after, self.t["plan_share"] * plan)
+        return after + warm
+
+    def _fell(self, run: RunWindow, warm: int, loss: float, ln: float) -> bool:
+        """The rate is next to nothing of what was asked for, long before the end of the plan."""
+        lr, asked = run.median("lr", 5, 1), _asked(run)
+        step, plan = run.step or 0, run.run.total_steps
+        if lr is None or asked is None or plan is None or step <= warm:
+            return False
+        early = step < (1 - self.t["fell_share"]) * plan
+        least = self.t["fell"] * asked
+        if not early or lr >= least or loss <= self.t["fell_share"] * ln:
+            return False
+        since = run.index(step - self.t["fell_for"] * plan)  # restarts end each of their cycles as low
+        return max(finite(run.column("lr")[since:]), default=asked) < least
+
+    def _alive(self, run: RunWindow, ln: float, learned: bool = False) -> bool:
+        """No high rate has killed it: neither its layers nor the losses of the whole run say so. `learned`:
+        before its rate fell, so that low losses are its own."""
         if any(share > self.t["dead"] for share in run.known("dead_share").values[-1:]):
             return False
         losses = finite(run.column("loss"))
-        return min(losses) > self.t["low"] * ln and max(losses) < self.t["high"] * ln
+        return (learned or min(losses) > self.t["low"] * ln) and max(losses) < self.t["high"] * ln
 
-    def _details(self, run: RunWindow, ratio: float, loss: float, ln: float) -> Details:
-        lr = run.median("lr", 5, 1)
-        factor = min(10.0, self.t["wanted_ratio"] / ratio)
+    def _details(
+        self, run: RunWindow, ratio: float | None, loss: float, ln: float, variant: str | None
+    ) -> Details:
+        lr, asked, warm, plan = run.median("lr", 5, 1), _asked(run), _warmup(run), run.run.total_steps
+        factor = 10.0 if not ratio else self.t["wanted_ratio"] / ratio
+        new = None if lr is None else lr * (factor if variant == "fell" else min(10.0, factor))
+        if variant == "fell" and new is not None and asked is not None:
+            new = min(asked, new)  # it learned with that one
         ac1 = autocorrelation(run.train("loss", 200))
+        share = self.t["fell_share"] if variant == "fell" else self.t["loss_share"]
+        small = ratio is not None and ratio < self.t["ratio"]
         evidence = [
-            Ev("ratio", ratio, "", f"< {self.t['ratio']:g}"),
-            Ev("loss", loss, "", f"> {self.t['loss_share'] * ln:.3g}"),
-            Ev("lr", lr),
+            Ev("ratio", ratio, "", f"< {self.t['ratio']:g}" if small else None),
+            Ev("loss", loss, "", f"> {share * ln:.3g}"),
+            Ev("lr", lr, "", f"< {num(self.t['fell'] * asked)}" if variant == "fell" and asked else None),
+            Ev("asked", asked if variant else None),
+            Ev("warmup", warm if variant == "warmup" else None, "steps"),
+            Ev("plan", plan if variant else None, "steps"),
             Ev("grad", run.median("grad_norm", 20, 1)),
             Ev("ac1", None if ac1 is None else round(ac1, 3)),
         ]
+        short = None if plan is None else max(1, round(self.t["warmup_share"] * plan))
         facts = {"run": run.id, "ratio": num(ratio), "loss": num(loss), "ln": num(ln), "lr": num(lr),
-                 "new": num(None if lr is None else lr * factor)}  # fmt: skip
-        return Details(evidence, facts, ["raise", "frozen"])
+                 "new": num(new), "asked": num(asked), "warm": num(warm, 9), "plan": num(plan, 9),
+                 "step": num(run.step, 9), "short": num(short, 9),
+                 "left": num(None if plan is None else plan - (run.step or 0), 9),
+                 "part": num(None if lr is None or not asked else 100 * lr / asked)}  # fmt: skip
+        remedy = {"warmup": "shorter", "fell": "restore"}.get(variant or "", "raise")
+        return Details(evidence, facts, [remedy, "frozen"], variant=variant)
+
+
+def _warmup(run: RunWindow) -> int:
+    """Steps over which the rate rises, as the run was asked to; 0 where nothing is said of it."""
+    warm = run.config("config", "warmup_steps")
+    return warm if isinstance(warm, int) and not isinstance(warm, bool) and warm > 0 else 0
+
+
+def _asked(run: RunWindow) -> float | None:
+    """The learning rate the run was asked to have."""
+    lr = run.config("config", "lr")
+    return float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) and lr > 0 else None
+
+
+def _ratio_now(run: RunWindow) -> float | None:
+    """Median of the last three update ratios, as they were at the rate of now: a change is proportional to
+    the rate, and between two measurements may lie hundreds of steps."""
+    known, rates = run.known("update_ratio"), run.known("lr")
+    if len(known.values) < 3:
+        return None
+    found = []
+    for step, ratio in zip(known.steps[-3:], known.values[-3:]):
+        i = bisect_left(rates.steps, step)
+        then = rates.values[i] if i < len(rates.steps) and rates.steps[i] == step else 0.0
+        found.append(ratio * rates.values[-1] / then if then > 0 else ratio)
+    return median(found)
 
 
 class LrCouldRise(RunRule):

@@ -27,13 +27,16 @@ from dctop.engine.rules.base import (
     num,
     size,
 )
-from dctop.engine.rules.deaths import age
+from dctop.engine.rules.deaths import age, where
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import disk_key, mad, median, quantile
 from dctop.engine.training.runstate import RunEvent
 
 _TIMED_OUT = re.compile(r"DataLoader timed out after ([0-9.]+) seconds")
 _CAUGHT = re.compile(r"Caught (\w+) in DataLoader worker process (\d+)")
+_READING = re.compile(r'File "[^"\n]*(?:/utils/data/_utils/fetch\.py", line \d+, in fetch'
+                      r'|/engine/training/wbatches\.py", line \d+, in __getitem__)\n')  # fmt: skip
+"""Frames of the reading of samples in the training process: of PyTorch's loader, and of our own worker."""
 
 
 class _Said(RunRule):
@@ -49,14 +52,18 @@ class _Said(RunRule):
     def judge(self, run: RunWindow) -> Outcome:
         out: list[Item] = []
         for e in run.new_events:
-            found = self.pattern.search(e.text) if e.kind == "exception" else None
-            if found is None:
+            details = self.said(run, e) if e.kind == "exception" else None
+            if details is None:
                 continue
             old = age(run.node, e.wall_ns) if not run.active else "fresh"
             if old != "gone":
-                details = self.details(run, e, found)
                 out.append(Occurrence(run.id, CRITICAL, e.wall_ns, e.wall_ns, details, e.step, old == "old"))
         return out
+
+    def said(self, run: RunWindow, e: RunEvent) -> Details | None:
+        """What an exception says of this; None: nothing."""
+        found = self.pattern.search(e.text)
+        return None if found is None else self.details(run, e, found)
 
     def details(self, run: RunWindow, e: RunEvent, found: re.Match[str]) -> Details:
         raise NotImplementedError
@@ -83,11 +90,33 @@ class LoaderHang(_Said):
 
 
 class BadSample(_Said):
-    """`Caught X in DataLoader worker process k`: a sample could not be read or transformed. Verified."""
+    """`Caught X in DataLoader worker process k`: a sample could not be read or transformed. Verified. Without
+    loader processes nothing is wrapped: there the traceback tells it, which goes through the reading of the
+    batch (`fetch` of PyTorch's loader, `__getitem__` of our own). Not where what was raised has a kind of its
+    own (memory, a dead loader)."""
 
     id = "bad-sample"
     pattern = _CAUGHT
-    source = "torch/_utils.py ExceptionWrapper; verified"
+    source = "torch/_utils.py ExceptionWrapper, torch/utils/data/_utils/fetch.py; verified"
+
+    def said(self, run: RunWindow, e: RunEvent) -> Details | None:
+        details = super().said(run, e)
+        trace = e.data.get("traceback")
+        if details is not None or e.data.get("kind") or not isinstance(trace, str):
+            return details
+        return self._inline(run, e, trace) if _READING.search(trace) else None
+
+    def _inline(self, run: RunWindow, e: RunEvent, trace: str) -> Details:
+        """Raised in the training process."""
+        last = e.text.strip().splitlines()[-1][:200] if e.text.strip() else "?"
+        name = e.data.get("class")
+        error = name if isinstance(name, str) and name else last.partition(":")[0]
+        last, at = last.removeprefix(f"{error}: "), where(trace)
+        evidence = [Ev("error", error), Ev("said", last), Ev("where", at), Ev("step", e.step),
+                    Ev("workers", run.workers)]  # fmt: skip
+        facts = {"run": run.id, "error": error, "said": last, "process": "?", "step": num(e.step, 9),
+                 "where": at or "stdout.log"}  # fmt: skip
+        return Details(evidence, facts, ["read", "skip", "validate"], variant="inline")
 
     def details(self, run: RunWindow, e: RunEvent, found: re.Match[str]) -> Details:
         last = e.text.strip().splitlines()[-1][:200]

@@ -165,8 +165,10 @@ class OomHostException(_OomException):
 class HostMemLeak(RunRule):
     """RssAnon of the worker rising for 10 minutes (Theil-Sen, Kendall's tau > 0.7) and full within the hour;
     clear above 2 h. A fast leak (tau > 0.9, full within 10 min) is told after one minute already. What is
-    left is the smaller of the node's MemAvailable and limit - working set, so that page cache is not
-    taken for use (Netdata cgroup_ram)."""
+    left is the smallest of the node's MemAvailable, limit - working set of our own control group, so that
+    page cache is not taken for use (Netdata cgroup_ram), and the limit of the run's less what its processes
+    hold. Its loader processes are judged alike, all together by RSS; that holds pages of files, too, so what
+    is left of memory must have fallen by at least half as much."""
 
     id = "host-mem-leak"
     subject = "any"
@@ -177,49 +179,65 @@ class HostMemLeak(RunRule):
     probes = ("memory",)
     thresholds: ClassVar[Mapping[str, float]] = {
         "window_s": 600.0, "tau": 0.7, "left_s": 3600.0, "clear_s": 7200.0,
-        "fast_window_s": 60.0, "fast_tau": 0.9, "fast_left_s": 600.0, "least_mib": 64.0, "hold_s": 0.0,
+        "fast_window_s": 60.0, "fast_tau": 0.9, "fast_left_s": 600.0, "least_mib": 64.0, "fell": 0.5,
+        "hold_s": 0.0,
     }  # fmt: skip
     source = "Netdata cgroup_ram; Theil-Sen, Kendall tau"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
         super().__init__(overrides)
         self._trails: dict[str, tuple[Trail, Trail]] = {}
+        self._loaders: dict[str, tuple[Trail, Trail]] = {}
+        """Of what a run's other processes hold, and what is left of memory."""
         self._last: dict[str, tuple[Reading, ...]] = {}
 
     def forget(self, run_id: str) -> None:
         self._trails.pop(run_id, None)
+        self._loaders.pop(run_id, None)
         self._last.pop(run_id, None)
 
     def judge(self, run: RunWindow) -> Outcome:
         now = _newest(run)
         if now is None:
             return Needs("field", "rss_anon_bytes")
-        trails = self._trails.get(run.id)
-        if trails is None:
-            trails = self._trails[run.id] = (
-                Trail(self.t["window_s"], 10.0),
-                Trail(self.t["fast_window_s"], 2.0),
-            )
-        fresh = False
-        for trail in trails:
-            trail.push(run.node.mono_ns, now)
-            fresh |= trail.fresh
-        if not fresh:
+        mono = run.node.mono_ns
+        if not self._push(self._trails, run.id, mono, now):
             return self._last.get(run.id, ())
-        left = self._left(run.node)
+        others = _others(run)
+        left = self._left(run, now + (others or 0.0))
         if left is None:
             return Needs("series", "memory.available_bytes")
-        self._last[run.id] = readings = self._judge(run, trails, left)
+        readings = self._judge(run, self._trails[run.id], left)
+        if others is not None:
+            self._push(self._loaders, run.id, mono, others, run.node.num("memory.available_bytes"))
+            readings = readings or self._judge(run, self._loaders[run.id], left, loaders=True)
+        self._last[run.id] = readings
         return readings
 
-    def _left(self, w: Window) -> float | None:
-        left = w.num("memory.available_bytes")
-        limit, used = w.num("container.memory_limit_bytes"), w.num("container.working_set_bytes")
-        if limit is not None and used is not None:
-            left = limit - used if left is None else min(left, limit - used)
-        return left
+    def _push(
+        self, of: dict[str, tuple[Trail, Trail]], run_id: str, mono_ns: int, *values: float | None
+    ) -> bool:
+        """Whether one of the two kept it."""
+        trails = of.get(run_id)
+        if trails is None:
+            trails = of[run_id] = Trail(self.t["window_s"], 10.0), Trail(self.t["fast_window_s"], 2.0)
+        for trail in trails:
+            trail.push(mono_ns, *values)
+        return any(trail.fresh for trail in trails)
 
-    def _judge(self, run: RunWindow, trails: tuple[Trail, Trail], left: float) -> tuple[Reading, ...]:
+    def _left(self, run: RunWindow, held: float) -> float | None:
+        w, own = run.node, run.config("memory_limit_bytes")
+        limit, used = w.num("container.memory_limit_bytes"), w.num("container.working_set_bytes")
+        rooms = [
+            w.num("memory.available_bytes"),
+            None if limit is None or used is None else limit - used,
+            max(0.0, own - held) if isinstance(own, int) and own > 0 else None,
+        ]
+        return min((x for x in rooms if x is not None), default=None)
+
+    def _judge(
+        self, run: RunWindow, trails: tuple[Trail, Trail], left: float, loaders: bool = False
+    ) -> tuple[Reading, ...]:
         slow, fast = trails
         t = self.t
         for trail, window, tau, most in (
@@ -230,13 +248,15 @@ class HostMemLeak(RunRule):
                 continue
             if trail.growth() < t["least_mib"] * MIB * min(1.0, window / 600):
                 continue
+            if loaders and not -trail.growth(1) >= t["fell"] * trail.growth():
+                continue  # pages of files, which can be dropped
             values, trend = trail.values(), trail.trend()
             if trend is None or trend.tau <= tau or trend.slope <= 0:
                 continue
             seconds = left / trend.slope
             if seconds < t["clear_s"]:
                 level = WARNING if seconds < most else 0
-                told = (trend.slope, trend.tau, seconds, left, values)
+                told = (trend.slope, trend.tau, seconds, left, values, loaders)
                 return (
                     Reading(
                         run.id, level, False,
@@ -247,20 +267,34 @@ class HostMemLeak(RunRule):
         return ()
 
     def _details(
-        self, run: RunWindow, slope: float, tau: float, seconds: float, left: float, values: list[float]
-    ) -> Details:
+        self, run: RunWindow, slope: float, tau: float, seconds: float, left: float, values: list[float],
+        loaders: bool,
+    ) -> Details:  # fmt: skip
         evidence = [
             Ev("slope", slope * 60 / MIB, "MiB/min", "> 0"),
             Ev("tau", round(tau, 3), "", f"> {self.t['tau']:g}"),
             Ev("left_s", seconds, "s", f"< {span(self.t['left_s'])}"),
             Ev("left", left, "bytes"),
-            Ev("rss", values[-1], "bytes"),
+            Ev("others" if loaders else "rss", values[-1], "bytes"),
             Ev("growth", values[-1] - values[0], "bytes"),
         ]
         facts = {"run": run.id, "rate": f"{size(slope * 60)}/min", "left": size(left), "when": span(seconds),
                  "workers": num(run.workers, 9), "pid": num(run.run.pid, 12)}  # fmt: skip
         remedies: Remedies = ["keep", "loader"] if run.workers else ["keep"]
-        return Details(evidence, facts, [*remedies, "checkpoint"])
+        if loaders:
+            remedies = ["loader"]
+        variant = "loaders" if loaders else None
+        return Details(evidence, facts, [*remedies, "checkpoint"], variant=variant)
+
+
+def _others(run: RunWindow) -> float | None:
+    """RSS of all processes the worker has started; None: there are none, or they are not read."""
+    pid = run.run.pid
+    if pid is None or not run.workers:
+        return None
+    tree = run.node.tree([pid]) - {pid}
+    held = [p.rss_bytes for p in run.node.frame.processes if p.pid in tree and p.rss_bytes is not None]
+    return float(sum(held)) if held else None
 
 
 def _newest(run: RunWindow) -> float | None:

@@ -36,7 +36,8 @@ _STATES = {"R": "running", "S": "sleeping", "D": "disk", "T": "stopped", "t": "t
 class TrainingStalled(RunRule):
     """No step for max(10 x p99 of the step time, 30 s), warning; 5 minutes, critical; in mode train, with the
     worker alive. Evaluation, checkpoint and a debugger (state t) are no stall; a worker stopped by a signal
-    (state T) is one, and says so (SageMaker StalledTraining 1800 s; gcm D state 300 s)."""
+    (state T) is one, and says so (SageMaker StalledTraining 1800 s; gcm D state 300 s). Where the worker's
+    clock is more than 5 s behind or ahead of when its steps were seen to come, ours counts."""
 
     id = "training-stalled"
     problem = "framework"
@@ -47,6 +48,7 @@ class TrainingStalled(RunRule):
         "times": 10.0,
         "least_s": 30.0,
         "crit_s": 300.0,
+        "clock_s": 5.0,
         "hold_s": 0.0,
     }
     source = "SageMaker StalledTrainingRule; gcm process state checks"
@@ -63,6 +65,10 @@ class TrainingStalled(RunRule):
         if w.stepped_mono_ns is not None:
             # The wall clock was set: what is sure is how long nothing came since.
             silence = min(silence, (w.mono_ns - max(w.stepped_mono_ns, run.changed_mono_ns)) / NS)
+        if run.moved_mono_ns is not None:
+            since = (w.mono_ns - run.moved_mono_ns) / NS
+            if silence < 0 or silence - since > self.t["clock_s"]:
+                silence = since  # the worker's clock is another one, or was set: ours saw them come
         if silence < self.t["least_s"]:
             return ()
         process = w.process(state.pid)

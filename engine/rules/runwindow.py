@@ -37,6 +37,8 @@ class RunWindow(RunSteps):
         self.changed_mono_ns = 0
         """When the engine last saw something new of this run."""
         self.seen_active = False
+        self.moved_mono_ns: int | None = None
+        """When it was last seen to make a step or to tell an event, of those that came while we looked."""
         self._last_event: tuple[int, str, int | None, str] | None = None
         self._classes: int | None = None
         self._once: dict[str, Any] = {}
@@ -48,6 +50,7 @@ class RunWindow(RunSteps):
         if not self.first_bound_wall_ns:
             self.first_bound_wall_ns = self.node.wall_ns
         self._bind_steps(run)
+        before, again = self.step, bool(self.id)
         self.id, self.step = run.id, run.step
         self.active = run.status in ACTIVE
         self.training = self.active and run.mode in ("train", None)
@@ -55,6 +58,8 @@ class RunWindow(RunSteps):
         self.changed_mono_ns = self.node.mono_ns
         self.seen_active = self.seen_active or self.active
         self.new_events = self._unseen(run.events)
+        if again and (self.new_events or (run.step or 0) > (before or 0)):
+            self.moved_mono_ns = self.node.mono_ns
         self._once.clear()
 
     def _unseen(self, events: Sequence[RunEvent]) -> list[RunEvent]:

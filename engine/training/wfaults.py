@@ -125,7 +125,7 @@ KINDS = {
         needs=_LOADERS,
         workloads=_NETS,
     ),
-    "bad-sample": _a(None, "", "reading a sample raises", "worker-crashed"),
+    "bad-sample": _a(None, "", "reading a sample raises", "bad-sample", "worker-crashed"),
     "straggler": _a(
         50.0,
         "ms",

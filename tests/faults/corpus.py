@@ -39,8 +39,11 @@ class Case:
     what is judged."""
     action: str = ""
     """What the driver does once step t0 is reached."""
+    plant: str = ""
+    """What is changed in the worker's modules (site/plants.py), by its name."""
     room: str = ""
-    """What the driver prepares: `memory:MiB`, `cpu:percent`, `address:MiB`, `tmpfs:MiB`, `shm:MiB`."""
+    """What the driver prepares: `memory:MiB`, `cpu:percent`, `address:MiB`, `tmpfs:MiB`, `shm:MiB`,
+    `inodes:number`."""
     sizes: Mapping[Size, float] = field(default_factory=lambda: {"clear": 0.0})
     frames: bool = False
     """The node is recorded as well: the fault is of the node, or the rule needs its probes."""

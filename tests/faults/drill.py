@@ -1,10 +1,10 @@
 """The drill: makes the corpus, judges it, scores it, writes docs/DIAGNOSIS.md.
 
-    python -m tests.faults.drill [--set other] [--keep FOLDER] [--only NAME ...] [--seed N] [--repeat N]
-        [--judge] [--out FILE]
+    python -m tests.faults.drill [--set other|unseen] [--keep FOLDER] [--only NAME ...] [--seed N]
+        [--repeat N] [--judge] [--out FILE]
 
 What is in FOLDER already is not made again; `--judge` makes nothing. Runs of which the node does not count
-are made two at a time. `--set other` is the second fault set, which becomes a section of the page.
+are made two at a time. `--set other` is the second fault set, `--set unseen` the third: sections of the page.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def main() -> int:
 def _report(
     args: argparse.Namespace, folder: Path, there: list[Plan], not_made: dict[str, str], seed: int
 ) -> None:
-    if args.set == "other":
+    if args.set != "corpus":
         from tests.faults.otherpage import write_section
 
-        write_section(args.out, there, folder, not_made, seed)
+        write_section(args.out, args.set, there, folder, not_made, seed)
         return
     from tests.faults.loops import lines
     from tests.faults.report import write

@@ -37,9 +37,12 @@ MEASURED: dict[str, Any] = {"threads": 1, "requests": 600, "max_batch": 16, "sam
 def make(plan: Plan, folder: Path) -> None:
     """In this process: it is changed for good (limits, control groups)."""
     os.environ["XDG_STATE_HOME"] = str(folder)
-    if plan.case.action.startswith("clock"):
+    if plan.case.action.startswith("clock") or plan.case.plant:
         os.environ["PYTHONPATH"] = str(Path(__file__).with_name("site"))
+    if plan.case.action.startswith("clock"):
         os.environ["DCTOP_DRILL_CLOCK"] = str(folder / "clock")
+    if plan.case.plant:
+        os.environ["DCTOP_DRILL_PLANT"] = f"{plan.case.plant}:{plan.size:g}:{plan.t0}"
     with ExitStack() as stack:
         room = stack.enter_context(_room(plan, folder))
         _Driver(plan, folder, room).drive()
@@ -78,10 +81,11 @@ def _room(plan: Plan, folder: Path) -> Iterator[Path]:
                 until = time.monotonic() + 30
                 while (path / "cgroup.procs").read_text().strip() and time.monotonic() < until:
                     time.sleep(0.05)
-    elif kind in ("tmpfs", "shm"):
+    elif kind in ("tmpfs", "shm", "inodes"):
         point = Path("/dev/shm") if kind == "shm" else folder / "room"
         point.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(point)], check=True)
+        options = f"size=64m,nr_inodes={size}" if kind == "inodes" else f"size={size}m"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(point)], check=True)
         try:
             yield point
         finally:
@@ -212,6 +216,11 @@ class _Driver:
             os.kill(state.pid, signal.SIGKILL if action == "kill" else signal.SIGSTOP)
             if action == "stop":
                 self._undo.append(lambda: _quietly(lambda: os.kill(state.pid, signal.SIGCONT)))
+        elif action == "signal":
+            os.kill(state.pid, signal.Signals[f"SIG{said}"])
+        elif action == "read-only":
+            _remount(self.room, "ro")
+            self._undo.append(lambda: _remount(self.room, "rw"))
         elif action == "kill-loader":
             os.kill(_child_of(state.pid), signal.SIGKILL)
         elif action in ("busy", "nice"):
@@ -231,6 +240,8 @@ class _Driver:
         elif action == "quota":
             (self.room / "cpu.cfs_quota_us").write_text(str(int(size * 1000)))
             self._undo.append(lambda: (self.room / "cpu.cfs_quota_us").write_text("400000") and None)
+        elif action == "files":
+            _touch(self.room)
         elif action == "fill":
             _fill(self.room / "ballast")
             self._undo.append(lambda: (self.room / "ballast").unlink(missing_ok=True))
@@ -278,6 +289,21 @@ def _child_of(pid: int) -> int:
             if ppid == pid and b"resource_tracker" not in line:
                 return int(task.name)
     raise SystemExit("it has no loader process")
+
+
+def _remount(point: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(point)], check=True)
+
+
+def _touch(folder: Path) -> None:
+    """As many empty files as there is room for."""
+    number = 0
+    try:
+        while True:
+            (folder / f"file-{number}").touch()
+            number += 1
+    except OSError:
+        pass  # no inode is left
 
 
 def _fill(path: Path) -> None:

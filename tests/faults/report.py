@@ -23,8 +23,8 @@ from tests.faults.sections import carried
 from tests.faults.sets import BY_NAME
 
 OTHERS = (
-    "Other faults, other magnitudes, other seeds", "Forecasts: will a run reach its target?",
-    "Healthy runs by the hour",
+    "Other faults, other magnitudes, other seeds", "Faults that no rule was tried on",
+    "Forecasts: will a run reach its target?", "Healthy runs by the hour",
 )  # fmt: skip
 """Sections of the page that other programs write: they stay when it is made anew."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.faults import corpus, other
+from tests.faults import corpus, other, unseen
 from tests.faults.corpus import Case, Plan, plans
 
 SETS: dict[str, tuple[tuple[Case, ...], int]] = {
     "corpus": (corpus.CASES, corpus.FRESH_SEED),
     "other": (other.OTHER, other.OTHER_SEED),
+    "unseen": (unseen.UNSEEN, unseen.UNSEEN_SEED),
 }
 """Name -> (its cases, where its seeds begin)."""
 BY_NAME = {c.name: c for cases, _ in SETS.values() for c in cases}

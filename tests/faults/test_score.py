@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from dctop.engine.rules.registry import make_rules
 from tests.faults import baselines, otherpage
 from tests.faults.corpus import BY_NAME, CASES, Plan, plans
 from tests.faults.judge import Judged, Sighting
-from tests.faults.report import text
+from tests.faults.report import OTHERS, text
 from tests.faults.score import fault_rows, poisson_upper, rule_rows, score, wilson
 from tests.faults.sets import SETS, find
 
@@ -112,12 +114,32 @@ def test_the_second_set_is_a_section_of_its_own_with_its_notes() -> None:
     plan = find("grad-scale-clear-3101")
     missed = score(Judged(plan, {"t0": S, "t1": None, "step0": 200, "step1": None}, (), 60.0, None))
     calm = score(Judged(find("harmless-restart-clear-3101"), {"t0": None, "t1": None}, (), 60.0, None))
-    page = otherpage.text([missed, calm], {"nice-clear-1": "no root"}, 3100, "- mended: x\n")
-    assert page.startswith(f"## {otherpage.TITLE}") and "\n## " not in page
+    page = otherpage.text("other", [missed, calm], {"nice-clear-1": "no root"}, 3100, "- mended: x\n")
+    assert page.startswith(f"## {otherpage.PAGES['other'].title}") and "\n## " not in page
     assert (
         "| faults the corpus does not contain | 0/1" in page and "missed: grad-scale-clear-3101 (16)" in page
     )
     assert "not made (no root): nice-clear-1" in page and "- mended: x" in page
+
+
+def test_the_third_set_is_another_section_and_the_page_keeps_both() -> None:
+    plan = find("momentum-high-clear-4101")
+    missed = score(Judged(plan, {"t0": S, "t1": None, "step0": 1, "step1": None}, (), 60.0, None))
+    page = otherpage.text("unseen", [missed], {}, 4100)
+    assert "| faults neither set contains | 0/1" in page and "no fault" not in page
+    assert {p.title for p in otherpage.PAGES.values()} <= set(OTHERS)
+
+
+def test_every_plant_is_one_there_is() -> None:
+    path = Path(__file__).parent / "site" / "plants.py"
+    spec = importlib.util.spec_from_file_location("plants", path)
+    assert spec is not None and spec.loader is not None
+    plants = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plants)
+    wanted = {c.plant for cases, _ in SETS.values() for c in cases if c.plant}
+    assert wanted == set(plants.NAMES)
+    with pytest.raises(ValueError, match="there are labels-shifted"):
+        plants.install("x:1:1")
 
 
 def test_sets_have_names_and_seeds_of_their_own_and_known_rules() -> None:

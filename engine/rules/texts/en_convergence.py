@@ -73,8 +73,8 @@ RULES: dict[str, RuleText] = {
             "skip": R("Lasting: restart 100 steps earlier and skip 200 to 500 batches", "from step {back}", "the spike does not come again"),
             "clip": R("Clip gradients at what is healthy here", "max norm {clip}", "smaller spikes"),
         },
-        condition="EVENT: {of5} of the last 5 steps with L > med100 + {mads} MAD, L > {times} med100 and L > {floor} of what knowing nothing costs, where med100 < {small} also > the highest of the 100 before; then {quiet_steps} steps of silence.",
-        traps="One hard batch; late training has tiny medians, so both terms must hold.",
+        condition="EVENT: {of5} of the last 5 steps with L > med100 + {mads} MAD, L > {times} med100 and L > {floor} of what knowing nothing costs, where med100 < {small} also > the highest of the 100 before; then {quiet_steps} steps of silence. Not within {restart_steps} steps after the rate rose {restart} times, up to what was asked for.",
+        traps="One hard batch; a schedule that begins anew; late training has tiny medians, so both terms must hold.",
     ),
     "grad-exploding": RuleText(
         title="{run}: gradient norm {norm} at step {step}, {times} x the usual",
@@ -91,14 +91,16 @@ RULES: dict[str, RuleText] = {
     "chance-level": RuleText(
         title="{run} has learned nothing: accuracy {accuracy} %, chance is {chance} %",
         why="The loss is still {loss}, that of a model that knows nothing is {ln}.",
-        evidence={"accuracy": "Accuracy", "chance": "Chance", "loss": "Loss", "ratio": "Update ratio", "grad": "Gradient norm"},
+        evidence={"accuracy": "Accuracy", "chance": "Chance", "loss": "Loss", "ratio": "Update ratio", "grad": "Gradient norm", "decay": "Weight decay", "last": "Last layer's gradient, of its first"},
         remedies={
+            "decay": R("Lower the weight decay", "weight decay {decay} -> {less}", "accuracy above chance within 200 steps"),
             "labels": R("Updates are normal: labels or inputs carry no signal. Check that both are shuffled alike, and the label column", "update ratio {ratio}", "accuracy above chance within 200 steps"),
             "overfit32": R("Prove it: overfit one batch of 32", "loss below 0.1 in 200 steps", "if not, model or inputs are at fault"),
             "rate": R("Updates are tiny: raise the learning rate, look for dead units", "update ratio {ratio}, 1e-3 is usual", "loss below {ln} within 200 steps"),
         },
         condition="STATE: accuracy of 100 steps < 1/C + {more} and median loss > {loss_share} ln C, after step {after_step}; clear above 1/C + {clear_more}.",
         traps="With unequal classes chance is the share of the largest instead of 1/C, where the run tells it.",
+        variants={"why.decay": "The loss is {loss}, that of a model that knows nothing is {ln}: the weight decay of {decay} draws the weights to zero. A step changes them by {ratio} of their size, and even the last layer's gradient is down to {last} % of its first."},
     ),
     "plateau": RuleText(
         title="{run} no longer gets better",

@@ -16,7 +16,7 @@ RULES: dict[str, RuleText] = {
             "skip": R("Add skip connections", "one every {deep} layers", "first / last gradient above 0.01"),
             "norm": R("Put normalisation layers between", "one for each of {layers} layers", "the factor of a layer ({each}) comes near 1"),
         },
-        condition="STATE: median of {steps} measured steps of |g first| / |g last| < {ratio} and |g first| < {norm} while loss > {loss_share} ln C; clear above {clear_ratio}.",
+        condition="STATE: median of {steps} measured steps of |g first| / |g last| < {ratio} and |g first| < {norm}, |g last| > {last_share} of the first step's, while loss > {loss_share} ln C; clear above {clear_ratio}.",
         traps="A converged model has small gradients: hence the loss. Two sigmoid layers train well.",
     ),
     "dead-relu": RuleText(

@@ -10,13 +10,21 @@ RULES: dict[str, RuleText] = {
     "lr-too-low": RuleText(
         title="{run}: the learning rate is too low to learn",
         why="A step changes the weights by {ratio} of their size at most, and the loss ({loss}) is still that of a model that knows nothing ({ln}).",
-        evidence={"ratio": "Update ratio", "loss": "Loss", "lr": "Learning rate", "grad": "Gradient norm", "ac1": "Lag-1 autocorrelation"},
+        evidence={"ratio": "Update ratio", "loss": "Loss", "lr": "Learning rate", "asked": "Rate asked for", "warmup": "Warm-up", "plan": "Planned steps", "grad": "Gradient norm", "ac1": "Lag-1 autocorrelation"},
         remedies={
             "raise": R("Raise the learning rate", "lr {lr} -> {new}", "the loss falls within 200 steps"),
+            "shorter": R("Shorten the warm-up to a twentieth of the plan", "warm-up {warm} -> {short} steps", "lr {asked} from step {short} on instead of step {warm}"),
+            "restore": R("Let the rate fall later, or not as far", "lr {lr} -> {new}", "the loss falls within 200 steps"),
             "frozen": R("If layers are frozen or it warms up on purpose, leave it", None, "the ratio rises by itself"),
         },
-        condition="STATE: update ratio, median of 5, < {ratio} and loss > {loss_share} ln C after step {after_step}; clear above {clear_ratio}. lr x min(10, {wanted_ratio} / u).",
-        traps="Fine-tuning and resumed runs are not judged; late in training small updates are right: hence the loss.",
+        condition="STATE: update ratio, median of 3, taken to the rate of now, < {ratio} and loss > {loss_share} ln C after step {after_step} and the warm-up, but not later than {plan_share} of the plan; clear above {clear_ratio}. A warm-up longer than the plan: whatever the ratio. Or lr < {fell} of what was asked for over {fell_for} of the plan, loss > {fell_share} ln C and {fell_share} of the plan left. lr x min(10, {wanted_ratio} / u).",
+        traps="Fine-tuning and resumed runs are not judged; late in training small updates are right: hence the loss and the plan.",
+        variants={
+            "title.warmup": "{run}: the warm-up is too long for it to learn",
+            "why.warmup": "At step {step} of {plan} the learning rate is {lr}, {part} % of the {asked} asked for, as it rises over {warm} steps; the loss ({loss}) is still that of a model that knows nothing ({ln}).",
+            "title.fell": "{run}: the learning rate fell before it had learned",
+            "why.fell": "It is {lr}, {part} % of the {asked} asked for, with {left} of {plan} steps to go: a step changes the weights by {ratio} of their size at most, and the loss stays at {loss}.",
+        },
     ),
     "lr-could-rise": RuleText(
         title="{run} could take longer steps",
@@ -65,14 +73,16 @@ RULES: dict[str, RuleText] = {
     "bad-sample": RuleText(
         title="{run}: a sample could not be loaded ({error})",
         why="Loader process {process} raised {error} at step {step}: {said}",
-        evidence={"error": "Error", "said": "Said", "process": "Loader process", "step": "Step", "workers": "Loader processes"},
+        evidence={"error": "Error", "said": "Said", "process": "Loader process", "where": "Where", "step": "Step", "workers": "Loader processes"},
         remedies={
+            "read": R("Read it at {where}: the sample is named in the traceback or can be printed there", "step {step}", "the sample is found"),
             "inline": R("Load in the training process to get the whole traceback with the index", "workers -> 0", "the sample is named"),
             "skip": R("Catch the error in the data set, skip and count", None, "one bad sample ends no run"),
             "validate": R("Read the whole set once before training", None, "all bad samples are found at once"),
         },
-        condition="EVENT: `Caught X in DataLoader worker process k` in the worker's exception.",
-        traps="None known: the text comes from PyTorch.",
+        condition="EVENT: `Caught X in DataLoader worker process k` in the worker's exception, or its traceback goes through the reading of a batch in the training process.",
+        traps="None known: text and traceback come from PyTorch and Python. Errors of memory are told as such.",
+        variants={"why.inline": "Reading the batch of the step after {step} raised {error} in the training process: {said}"},
     ),
     "step-jitter": RuleText(
         title="{run}: steps take very different times (p99 is {ratio} x p50)",

@@ -60,14 +60,15 @@ RULES: dict[str, RuleText] = {
     "host-mem-leak": RuleText(
         title="{run}: memory grows by {rate}, full in {when}",
         why="The worker's anonymous memory rises steadily; {left} are left.",
-        evidence={"slope": "Growth", "tau": "Kendall's tau", "left_s": "Time to the limit", "left": "Memory left", "rss": "Anonymous memory", "growth": "Growth in the window"},
+        evidence={"slope": "Growth", "tau": "Kendall's tau", "left_s": "Time to the limit", "left": "Memory left", "rss": "Anonymous memory", "others": "Memory of its loader processes", "growth": "Growth in the window"},
         remedies={
             "keep": R("Look for what is kept every step: `loss` instead of `loss.item()`, lists of outputs, tensors without `detach()`", "{rate}", "memory stays level"),
             "loader": R("Loader processes copy Python object lists page by page: use arrays or tensors, or `persistent_workers=False` as a stop-gap", "{workers} workers", "their share of the growth ends"),
             "checkpoint": R("Save a checkpoint before it is full", "within {when}", "nothing is lost when it ends", "kill -USR1 {pid}"),
         },
         condition="STATE: Theil-Sen slope of RssAnon over {window_s} s with Kendall's tau > {tau} and full within {left_s} s; clear above {clear_s} s. Fast: tau > {fast_tau} over {fast_window_s} s and full within {fast_left_s} s.",
-        traps="Page cache is not counted as use (inactive_file, MemAvailable); RSS would count shared pages twice; growth below {least_mib} MiB in 10 min is ignored.",
+        traps="Page cache is not counted as use (inactive_file, MemAvailable); RSS would count shared pages twice; growth below {least_mib} MiB in 10 min is ignored. Of loader processes RSS is all there is: what is left must have fallen by {fell} of their growth.",
+        variants={"why.loaders": "The memory of its {workers} loader processes rises steadily; {left} are left."},
     ),
     "host-mem-low": RuleText(
         title="Only {left} % of memory is available ({available})",

@@ -71,8 +71,8 @@ RULES: dict[str, RuleText] = {
             "skip": R("持续的：从 100 步之前重启并跳过 200 到 500 个批", "从第 {back} 步", "尖峰不再出现"),
             "clip": R("按此处的正常值裁剪梯度", "最大范数 {clip}", "尖峰变小"),
         },
-        condition="EVENT：最近 5 步中有 {of5} 步 L > med100 + {mads} MAD、L > {times} med100 且 L > 一无所知时损失的 {floor}，med100 < {small} 时还须高于此前 100 步的最高值；随后静默 {quiet_steps} 步。",
-        traps="单个难批；训练后期中位数极小，故两个条件须同时满足。",
+        condition="EVENT：最近 5 步中有 {of5} 步 L > med100 + {mads} MAD、L > {times} med100 且 L > 一无所知时损失的 {floor}，med100 < {small} 时还须高于此前 100 步的最高值；随后静默 {quiet_steps} 步。学习率升至 {restart} 倍（不超过设定值）后 {restart_steps} 步内不判断。",
+        traps="单个难批；重新开始的学习率计划；训练后期中位数极小，故两个条件须同时满足。",
     ),
     "grad-exploding": RuleText(
         title="{run}：第 {step} 步梯度范数 {norm}，是平常的 {times} 倍",
@@ -89,14 +89,16 @@ RULES: dict[str, RuleText] = {
     "chance-level": RuleText(
         title="{run} 什么也没学到：准确率 {accuracy} %，随机为 {chance} %",
         why="损失仍为 {loss}，一无所知的模型为 {ln}。",
-        evidence={"accuracy": "准确率", "chance": "随机水平", "loss": "损失", "ratio": "更新比", "grad": "梯度范数"},
+        evidence={"accuracy": "准确率", "chance": "随机水平", "loss": "损失", "ratio": "更新比", "grad": "梯度范数", "decay": "权重衰减", "last": "末层梯度与首步之比"},
         remedies={
+            "decay": R("降低权重衰减", "权重衰减 {decay} -> {less}", "200 步内准确率高于随机"),
             "labels": R("更新正常：标签或输入不含信息。检查二者是否同样打乱，标签列是否正确", "更新比 {ratio}", "200 步内准确率高于随机"),
             "overfit32": R("验证：让它过拟合一个 32 的批", "200 步内损失低于 0.1", "若不能，问题在模型或输入"),
             "rate": R("更新极小：提高学习率，检查死神经元", "更新比 {ratio}，通常为 1e-3", "200 步内损失低于 {ln}"),
         },
         condition="STATE：100 步准确率 < 1/C + {more} 且损失中位数 > {loss_share} ln C，第 {after_step} 步之后；高于 1/C + {clear_more} 解除。",
         traps="类别不均且运行给出占比时，随机水平取最大类的占比而非 1/C。",
+        variants={"why.decay": "损失为 {loss}，一无所知的模型为 {ln}：权重衰减 {decay} 把权重拉向零。一步改变其大小的 {ratio}，连末层梯度也只剩首步的 {last} %。"},
     ),
     "plateau": RuleText(
         title="{run} 不再变好",

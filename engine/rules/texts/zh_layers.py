@@ -16,7 +16,7 @@ RULES: dict[str, RuleText] = {
             "skip": R("加入跳跃连接", "每 {deep} 层一个", "首层 / 末层梯度高于 0.01"),
             "norm": R("在层间加入归一化", "{layers} 层各一个", "每层的系数（{each}）接近 1"),
         },
-        condition="STATE：损失 > {loss_share} ln C 时，{steps} 个测量步的 |g 首| / |g 末| 中位数 < {ratio} 且 |g 首| < {norm}；高于 {clear_ratio} 解除。",
+        condition="STATE：损失 > {loss_share} ln C 时，{steps} 个测量步的 |g 首| / |g 末| 中位数 < {ratio} 且 |g 首| < {norm}，|g 末| > 首步的 {last_share}；高于 {clear_ratio} 解除。",
         traps="已收敛的模型梯度也小：因此同时看损失。两层 sigmoid 训练正常。",
     ),
     "dead-relu": RuleText(

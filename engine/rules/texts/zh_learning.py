@@ -10,13 +10,21 @@ RULES: dict[str, RuleText] = {
     "lr-too-low": RuleText(
         title="{run}:学习率过低,学不到东西",
         why="一步至多改变权重的 {ratio},而损失({loss})仍等于一无所知的模型({ln})。",
-        evidence={"ratio": "更新比", "loss": "损失", "lr": "学习率", "grad": "梯度范数", "ac1": "一阶自相关"},
+        evidence={"ratio": "更新比", "loss": "损失", "lr": "学习率", "asked": "设定的学习率", "warmup": "预热", "plan": "计划步数", "grad": "梯度范数", "ac1": "一阶自相关"},
         remedies={
             "raise": R("提高学习率", "lr {lr} -> {new}", "200 步内损失下降"),
+            "shorter": R("把预热缩短到计划的二十分之一", "预热 {warm} -> {short} 步", "从第 {short} 步(而非第 {warm} 步)起 lr 为 {asked}"),
+            "restore": R("让学习率晚些下降,或少降一些", "lr {lr} -> {new}", "200 步内损失下降"),
             "frozen": R("若有意冻结层或正在预热,可不处理", None, "更新比会自行上升"),
         },
-        condition="STATE:更新比(5 次的中位数)< {ratio} 且第 {after_step} 步后损失 > {loss_share} ln C;高于 {clear_ratio} 解除。lr x min(10, {wanted_ratio} / u)。",
-        traps="微调与恢复的运行不判断;训练后期更新小是正常的,因此同时看损失。",
+        condition="STATE:更新比(3 次的中位数,按当前学习率折算)< {ratio} 且损失 > {loss_share} ln C,自第 {after_step} 步且预热之后,但不晚于计划的 {plan_share};高于 {clear_ratio} 解除。预热比计划还长:不看更新比。或 lr 在计划的 {fell_for} 内 < 设定值的 {fell}、损失 > {fell_share} ln C 且计划还剩 {fell_share} 以上。lr x min(10, {wanted_ratio} / u)。",
+        traps="微调与恢复的运行不判断;训练后期更新小是正常的,因此同时看损失与计划。",
+        variants={
+            "title.warmup": "{run}:预热太长,学不到东西",
+            "why.warmup": "在 {plan} 步中的第 {step} 步,学习率为 {lr},是设定值 {asked} 的 {part} %,因为它要用 {warm} 步上升;损失({loss})仍等于一无所知的模型({ln})。",
+            "title.fell": "{run}:还没学会,学习率就已降下",
+            "why.fell": "学习率为 {lr},是设定值 {asked} 的 {part} %,而 {plan} 步中还剩 {left} 步:一步至多改变权重的 {ratio},损失停在 {loss}。",
+        },
     ),
     "lr-could-rise": RuleText(
         title="{run} 可以迈更大的步",
@@ -65,14 +73,16 @@ RULES: dict[str, RuleText] = {
     "bad-sample": RuleText(
         title="{run}:一个样本无法加载({error})",
         why="加载进程 {process} 在第 {step} 步抛出 {error}:{said}",
-        evidence={"error": "错误", "said": "内容", "process": "加载进程", "step": "步", "workers": "加载进程数"},
+        evidence={"error": "错误", "said": "内容", "process": "加载进程", "where": "位置", "step": "步", "workers": "加载进程数"},
         remedies={
+            "read": R("查看 {where}:样本写在回溯中,或可在该处打印", "第 {step} 步", "找到该样本"),
             "inline": R("在训练进程内加载,以得到带索引的完整回溯", "workers -> 0", "指出该样本"),
             "skip": R("在数据集中捕获错误,跳过并计数", None, "一个坏样本不会结束训练"),
             "validate": R("训练前把整个数据集读一遍", None, "一次找出所有坏样本"),
         },
-        condition="EVENT:训练进程的异常中有 `Caught X in DataLoader worker process k`。",
-        traps="未知:文字来自 PyTorch。",
+        condition="EVENT:训练进程的异常中有 `Caught X in DataLoader worker process k`,或其回溯经过训练进程内的批次读取。",
+        traps="未知:文字与回溯来自 PyTorch 与 Python。内存错误另行报告。",
+        variants={"why.inline": "第 {step} 步之后读取批次时,训练进程内抛出 {error}:{said}"},
     ),
     "step-jitter": RuleText(
         title="{run}:每步耗时差别很大(p99 是 p50 的 {ratio} 倍)",

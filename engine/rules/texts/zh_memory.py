@@ -60,14 +60,15 @@ RULES: dict[str, RuleText] = {
     "host-mem-leak": RuleText(
         title="{run}：内存以 {rate} 增长，{when} 后耗尽",
         why="工作进程的匿名内存持续上升；还剩 {left}。",
-        evidence={"slope": "增速", "tau": "Kendall tau", "left_s": "到上限的时间", "left": "剩余内存", "rss": "匿名内存", "growth": "窗口内增长"},
+        evidence={"slope": "增速", "tau": "Kendall tau", "left_s": "到上限的时间", "left": "剩余内存", "rss": "匿名内存", "others": "加载进程的内存", "growth": "窗口内增长"},
         remedies={
             "keep": R("找出每一步被留住的东西：应存 `loss.item()` 而非 `loss`，输出列表，未 `detach()` 的张量", "{rate}", "内存保持平稳"),
             "loader": R("加载进程会逐页复制 Python 对象列表：改用数组或张量，或暂用 `persistent_workers=False`", "{workers} 个加载进程", "它们那部分增长停止"),
             "checkpoint": R("在耗尽前保存检查点", "{when} 之内", "结束时不丢失工作", "kill -USR1 {pid}"),
         },
         condition="STATE：{window_s} 秒内 RssAnon 的 Theil-Sen 斜率为正、Kendall tau > {tau} 且 {left_s} 秒内耗尽；高于 {clear_s} 秒时解除。快速：{fast_window_s} 秒内 tau > {fast_tau} 且 {fast_left_s} 秒内耗尽。",
-        traps="页缓存不算占用（inactive_file、MemAvailable）；RSS 会重复计算共享页；10 分钟内增长不足 {least_mib} MiB 不计。",
+        traps="页缓存不算占用（inactive_file、MemAvailable）；RSS 会重复计算共享页；10 分钟内增长不足 {least_mib} MiB 不计。加载进程只有 RSS 可看：剩余内存须减少其增长的 {fell} 以上。",
+        variants={"why.loaders": "其 {workers} 个加载进程的内存持续上升；还剩 {left}。"},
     ),
     "host-mem-low": RuleText(
         title="可用内存仅剩 {left} %（{available}）",

@@ -128,6 +128,29 @@ def test_small_batches_need_more_steps_to_diverge() -> None:
     s.quiet("loss-diverging")
 
 
+@pytest.mark.parametrize(
+    ("config", "fields", "first"),
+    [
+        ({"weight_decay": 1.0}, {"grad_last": 1e-3, "update_ratio": 0.2}, "decay"),
+        ({"weight_decay": 0.0}, {"grad_last": 1e-3, "update_ratio": 0.2}, "labels"),
+        ({"weight_decay": 1.0}, {"grad_last": 0.05, "update_ratio": 5e-3}, "labels"),
+        ({"weight_decay": 1.0}, {"grad_last": 1e-3, "update_ratio": 0.0}, "rate"),  # dead
+    ],
+)
+def test_weights_that_a_decay_draws_to_zero_are_told_from_labels_without_a_signal(
+    config: dict[str, float], fields: dict[str, float], first: str
+) -> None:
+    s = Scene()
+    run = s.run(warm=False, **config)
+    s.train(run, 20, loss=2.3, accuracy=0.1, grad_first=0.03, grad_last=0.1)
+    s.train(run, 250, loss=2.303, accuracy=0.1, grad_first=1e-12, **fields)
+    a = s.alert("chance-level")
+    assert a.remedies[0].key == first
+    if first == "decay":
+        assert a.remedies[0].quantity == "weight decay 1 -> 0.0001" and "draws the weights to zero" in a.why
+        assert a.suppressed_by is None
+
+
 def test_three_of_five_make_a_spike_and_one_does_not() -> None:
     s = Scene()
     run = s.run()
@@ -147,6 +170,32 @@ def test_a_long_spike_is_one_episode() -> None:
     s.train(run, 400, loss=noisy(0.5))
     s.train(run, 200, 10, loss=lambda n: 5.0 if 450 <= n < 480 else 0.5)
     assert s.alert("loss-spike").count == 1
+
+
+def restarted(lr: float, spike: tuple[int, int]) -> Scene:
+    """The rate falls to 0.005 of the 0.05 asked for, and is `lr` from step 401 on."""
+    s = Scene()
+    run = s.run(lr=0.05)
+    s.train(run, 380, lr=lambda n: 0.05 * (1 - 0.9 * n / 400), loss=noisy(0.5))
+    s.train(run, 200, lr=lr, loss=lambda n: 2.0 if spike[0] <= n < spike[1] else 0.5)
+    return s
+
+
+def test_the_rise_after_a_schedule_began_anew_is_no_spike() -> None:
+    restarted(0.05, (404, 410)).quiet("loss-spike")
+
+
+@pytest.mark.parametrize(
+    ("lr", "spike"),
+    [
+        (0.5, (404, 410)),  # above what was asked for
+        (0.05, (404, 450)),  # it lasts
+        (0.05, (480, 490)),  # long after
+        (0.0055, (404, 410)),  # no restart
+    ],
+)
+def test_other_spikes_after_a_change_of_rate_are_told(lr: float, spike: tuple[int, int]) -> None:
+    assert restarted(lr, spike).alert("loss-spike").severity == "warning"
 
 
 @pytest.mark.parametrize("a_tick", [3, 25, 130])

@@ -62,6 +62,23 @@ def test_shallow_converged_and_dead_networks_do_not_vanish(fields: dict[str, Any
     s.quiet("grad-vanishing")
 
 
+def test_where_the_last_gradient_has_faded_as_well_depth_is_not_why() -> None:
+    s = Scene()
+    run = s.run(warm=False)
+    s.train(run, 20, loss=2.3, grad_first=0.03, grad_last=0.1)
+    s.train(run, 200, loss=2.303, grad_first=1e-12, grad_last=1e-3)
+    s.quiet("grad-vanishing")
+
+
+def test_a_resumed_run_is_not_compared_with_its_first_gradients() -> None:
+    s = Scene()
+    run = s.run(warm=False)
+    run.event("note", "resumed from step 100")
+    s.train(run, 20, loss=2.3, grad_first=0.03, grad_last=0.1)
+    s.train(run, 200, loss=2.303, grad_first=1e-12, grad_last=1e-3)
+    assert s.alert("grad-vanishing")
+
+
 def test_without_norms_of_layers_vanishing_is_not_known() -> None:
     s = Scene()
     s.train(begin(s), 100)

@@ -48,6 +48,103 @@ def test_a_resumed_run_is_not_called_too_slow() -> None:
     s.quiet("lr-too-low", but_checked=False)
 
 
+def warming(asked: float, over: int) -> dict[str, object]:
+    """The rate of a warm-up, and updates that are proportional to it: 1e-2 at a rate of 1e-3."""
+    return {"lr": lambda step: asked * step / over, "update_ratio": lambda step: 10 * asked * step / over}
+
+
+def test_a_warm_up_longer_than_the_plan_is_told_after_a_quarter_of_it() -> None:
+    s = Scene()
+    run = s.run(lr=1e-3, warmup_steps=2_000_000)
+    run.publish(total_steps=400)
+    s.train(run, 70, a_tick=10, loss=flat(2.3), **warming(1e-3, 2_000_000))
+    assert not s.found("lr-too-low")
+    s.train(run, 20, a_tick=10, loss=flat(2.3), **warming(1e-3, 2_000_000))
+    a = s.alert("lr-too-low")
+    assert "warm-up" in a.title and "of 400" in a.why
+    assert [(r.key, r.quantity) for r in a.remedies[:1]] == [("shorter", "warm-up 2000000 -> 20 steps")]
+    assert values(a)["Warm-up"] == 2_000_000 and values(a)["Planned steps"] == 400
+
+
+def test_a_warm_up_longer_than_the_plan_is_told_though_updates_are_not_tiny() -> None:
+    s = Scene()
+    run = s.run(lr=1e-3, warmup_steps=8000)
+    run.publish(total_steps=400)
+    s.train(run, 150, loss=flat(2.3), **warming(1e-3, 8000))
+    assert s.alert("lr-too-low").remedies[0].key == "shorter"
+
+
+def test_a_long_warm_up_in_which_it_learns_is_left_alone() -> None:
+    s = Scene()
+    run = s.run(lr=1e-3, warmup_steps=500)
+    run.publish(total_steps=400)
+    s.train(run, 300, loss=lambda step: 2.3 - step / 250, **warming(1e-3, 500))
+    s.quiet("lr-too-low")
+
+
+def test_a_warm_up_that_ends_in_time_is_waited_for() -> None:
+    s = Scene()
+    run = s.run(lr=1e-6, warmup_steps=300)
+    run.publish(total_steps=4000)
+    s.train(run, 300, loss=flat(2.3), **warming(1e-6, 300))
+    assert s.unknown("lr-too-low")
+    s.train(run, 100, loss=flat(2.3), lr=1e-6, update_ratio=1e-5)
+    assert s.alert("lr-too-low").remedies[0].key == "raise"
+
+
+def test_old_update_ratios_are_taken_to_the_rate_of_now() -> None:
+    """Measured once in 100 steps; since then the rate has fallen to a thousandth."""
+    s = Scene()
+    run = s.run(lr=1e-6)
+    s.train(run, 350, loss=flat(2.3), lr=1e-3, update_ratio=lambda n: 2e-2 if n % 100 == 0 else math.nan)
+    s.quiet("lr-too-low")
+    s.train(run, 50, loss=flat(2.3), lr=1e-6, update_ratio=math.nan)
+    assert values(s.alert("lr-too-low"))["Update ratio"] == pytest.approx(2e-5)
+
+
+def test_a_rate_that_fell_before_the_run_had_learned_is_told_with_the_rate_to_go_back_to() -> None:
+    s = Scene()
+    run = s.run(lr=1e-3)
+    run.publish(total_steps=500)
+    s.train(run, 100, loss=2.3, lr=1e-3, update_ratio=2e-2)
+    s.train(run, 50, loss=flat(1.1), lr=3e-7, update_ratio=6e-6)
+    s.quiet("lr-too-low")  # not long enough
+    s.train(run, 20, loss=flat(1.1), lr=3e-7, update_ratio=6e-6)
+    a = s.alert("lr-too-low")
+    assert "fell before" in a.title and "310 of 500 steps to go" in a.why
+    assert a.remedies[0].quantity == "lr 3e-07 -> 0.00015"
+
+
+def test_a_schedule_that_begins_anew_again_and_again_is_no_rate_that_fell() -> None:
+    s = Scene()
+    run = s.run(lr=1e-3)
+    run.publish(total_steps=1500)
+
+    def rate(step: int) -> float:
+        return 5e-4 * (1 + math.cos(math.pi * (step % 300) / 300))
+
+    s.train(run, 1000, a_tick=10, loss=flat(1.1), lr=rate, update_ratio=lambda step: 20 * rate(step))
+    s.quiet("lr-too-low")
+
+
+@pytest.mark.parametrize(
+    ("plan", "lr", "loss"),
+    [
+        (260, 3e-7, 1.1),  # its last quarter: the end of a schedule
+        (500, 1e-5, 1.1),  # a hundredth, as schedules have it
+        (500, 3e-7, 0.2),  # it has learned
+        (None, 3e-7, 1.1),  # who knows how long it goes on
+    ],
+)
+def test_the_end_of_a_schedule_is_no_rate_too_low(plan: int | None, lr: float, loss: float) -> None:
+    s = Scene()
+    run = s.run(lr=1e-3)
+    run.publish(total_steps=plan)
+    s.train(run, 190, loss=flat(1.5), lr=1e-3, update_ratio=2e-2)
+    s.train(run, 40, loss=flat(loss), lr=lr, update_ratio=20 * lr)
+    s.quiet("lr-too-low")
+
+
 def test_a_run_that_could_take_longer_steps() -> None:
     s = Scene()
     run = s.run()
@@ -137,6 +234,53 @@ def test_what_a_loader_said_is_told_and_explains_the_crash(
     a = s.alert(rule)
     assert (a.severity, a.kind, values(a)[label]) == ("critical", "event", value)
     assert s.alert("worker-crashed").suppressed_by == rule
+
+
+def traceback(*frames: str) -> str:
+    lines = (f'  File "{f.partition(":")[0]}", line 7, in {f.partition(":")[2]}\n    x = y' for f in frames)
+    return "Traceback (most recent call last):\n" + "\n".join(lines) + "\nOSError: image 17 is cut off\n"
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "/site-packages/torch/utils/data/_utils/fetch.py:fetch",
+        "/dctop/engine/training/wbatches.py:__getitem__",
+    ],
+)
+def test_a_sample_that_cannot_be_read_in_the_training_process_is_told_with_the_place(reading: str) -> None:
+    s = Scene()
+    run = s.run(workers=0)
+    s.train(run, 100)
+    trace = traceback("/train.py:run", reading, "/data/images.py:decode")
+    run.event("exception", "OSError: image 17 is cut off", 100, traceback=trace, **{"class": "OSError"})
+    run.end("failed", 1, "OSError")
+    s.go(2)
+    a = s.alert("bad-sample")
+    assert (values(a)["Said"], values(a)["Where"]) == ("image 17 is cut off", "/data/images.py:7")
+    assert (
+        "in the training process: image 17 is cut off" in a.why and "/data/images.py:7" in a.remedies[0].text
+    )
+    assert s.alert("worker-crashed").suppressed_by == "bad-sample"
+
+
+@pytest.mark.parametrize(
+    ("frames", "kind"),
+    [
+        (("/train.py:run", "/model.py:forward"), None),
+        (("/train.py:run", "/site-packages/torch/nn/modules/container.py:__getitem__"), None),
+        (("/dctop/engine/training/wbatches.py:epoch", "/torch/utils/data/dataloader.py:__next__"), None),
+        (("/dctop/engine/training/wbatches.py:__getitem__", "/data/images.py:decode"), "oom-host"),
+    ],
+)
+def test_what_is_raised_elsewhere_or_for_want_of_memory_is_no_bad_sample(
+    frames: tuple[str, ...], kind: str | None
+) -> None:
+    s = Scene()
+    run = s.run()
+    run.event("exception", "OSError: image 17 is cut off", 1, traceback=traceback(*frames), kind=kind)
+    s.go(2)
+    s.quiet("bad-sample", False)
 
 
 def test_other_exceptions_are_neither() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.engine.rules.scene import GIB, Scene, values
+from tests.fakes.source import FakeRun, process
 
 
 def test_cuda_out_of_memory_computes_the_batch_that_fits() -> None:
@@ -100,6 +103,43 @@ def test_leak_is_told_with_time_to_the_limit() -> None:
     growth = values(a)["Growth"]
     assert isinstance(growth, float)
     assert 0.8 * 9000 < growth < 1.2 * 9000  # MiB a minute
+
+
+def loading(s: Scene, ticks: int, a_tick: int, fell: float, **config: object) -> FakeRun:
+    """A worker with two loader processes that take `a_tick` bytes together each second."""
+    run = s.run(workers=2)
+    run.publish(config={**run.now.config, **config})
+    for i in range(ticks):
+        rss = GIB + i * a_tick // 2
+        s.source.processes = [process(4242), *(process(p, ppid=4242, rss_bytes=rss) for p in (4243, 4244))]
+        s.source.set({"memory.available_bytes": int(20 * GIB - i * fell * a_tick)})
+        s.train(run, 10, 10, rss_anon_bytes=GIB)
+    return run
+
+
+def test_a_leak_of_loader_processes_is_told_as_theirs() -> None:
+    s = Scene()
+    loading(s, 80, 100 << 20, 1.0)
+    a = s.alert("host-mem-leak")
+    assert "2 loader processes" in a.why and a.remedies[0].key == "loader"
+    assert "Memory of its loader processes" in values(a)
+
+
+def test_the_limit_of_the_runs_own_group_says_what_is_left() -> None:
+    s = Scene()
+    loading(s, 80, 10 << 20, 1.0, memory_limit_bytes=6 * GIB)
+    left = values(s.alert("host-mem-leak"))["Memory left"]
+    assert isinstance(left, float) and left < 3 * GIB
+    other = Scene()
+    loading(other, 80, 10 << 20, 1.0)
+    other.quiet("host-mem-leak")  # half an hour to the node's end
+
+
+@pytest.mark.parametrize(("a_tick", "fell"), [(100 << 20, 0.1), (0, 0.0)])
+def test_loaders_that_map_files_or_stay_as_they_are_leak_nothing(a_tick: int, fell: float) -> None:
+    s = Scene()
+    loading(s, 80, a_tick, fell)
+    s.quiet("host-mem-leak")
 
 
 def test_a_run_that_allocates_once_leaks_nothing() -> None:

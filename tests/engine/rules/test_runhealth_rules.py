@@ -85,6 +85,25 @@ def test_a_clock_that_was_set_is_no_stall() -> None:
     assert s.alert("training-stalled").open
 
 
+@pytest.mark.parametrize("off_s", [-3600, 3600])
+def test_a_worker_whose_clock_is_off_stalls_only_when_its_steps_stop(off_s: int) -> None:
+    s = Scene()
+    run = s.run()
+    for _ in range(60):
+        s.source.tick(1.0)
+        s.source.wall_ns += off_s * 10**9
+        run.steps(10, 1.0)
+        s.source.wall_ns -= off_s * 10**9
+        s.judge()
+    s.quiet("training-stalled")
+    s.go(25)
+    s.quiet("training-stalled")
+    s.go(15)
+    a = s.alert("training-stalled")
+    silence = values(a)["Silence"]
+    assert a.severity == "warning" and isinstance(silence, float) and 30 <= silence <= 40
+
+
 def test_a_finished_run_is_silent_by_right() -> None:
     s = Scene()
     run = trained(s)

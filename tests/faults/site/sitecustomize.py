@@ -1,6 +1,6 @@
 """Loaded by a worker's interpreter before all else, where a case of the fault sets puts this folder into its
-path: its wall clock is stepped by as many seconds as the file that `DCTOP_DRILL_CLOCK` names says. The
-machine's own clock is everybody's, and stays."""
+path: its wall clock is stepped by as many seconds as the file that `DCTOP_DRILL_CLOCK` names says, and what
+`DCTOP_DRILL_PLANT` asks for is planted. The machine's own clock is everybody's, and stays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import time
 
 _file = os.environ.get("DCTOP_DRILL_CLOCK", "")
+_plant = os.environ.get("DCTOP_DRILL_PLANT", "")
 _time_ns = time.time_ns
 
 
@@ -22,3 +23,7 @@ def _stepped_ns() -> int:
 if _file:
     time.time_ns = _stepped_ns
     time.time = lambda: _stepped_ns() / 1e9
+if _plant:
+    import plants
+
+    plants.install(_plant)
