@@ -83,8 +83,10 @@ class LrTooLow(RunRule):
         variant = "warmup" if step <= warm else None
         low = endless and ignorant and self._alive(run, ln)
         if not low and ratio is not None:
+            if ratio > self.t["clear_ratio"]:  # as nearly always
+                return ()
             fell = self._fell(run, warm, loss, ln)
-            if ratio > self.t["clear_ratio"] or not (fell or loss >= 0.8 * self.t["loss_share"] * ln):
+            if not fell and loss < 0.8 * self.t["loss_share"] * ln:
                 return ()
             small = 0 < ratio < self.t["ratio"]
             variant = "fell" if fell and not ignorant else variant
