@@ -163,8 +163,8 @@ class NodeScreen(FastScreen):
         if self.state.focus not in self.visible_panes and self.visible_panes:
             self.state.focus = next(iter(self.visible_panes))
             self._views.clear()
-        if "alert-detail" in self.visible_panes:
-            self._link_alerts()
+        if "alert-detail" in self.visible_panes and not self.panes["alert-detail"].made:
+            self._tell_detail()
         for key, box in self.visible_panes.items():
             pane = self.panes[key]
             out[pane] = box
@@ -251,22 +251,26 @@ class NodeScreen(FastScreen):
         self.paint_now()
 
     def _link_alerts(self) -> None:
-        """The diagnosis shows what is selected in the list."""
-        lists, detail = self._model("alerts"), self.panes.get("alert-detail")
+        lists = self._model("alerts")
         if not isinstance(lists, AlertsPane):
             return
         lists.whole = self.state.view == "alerts"
-        if detail is not None and (detail.made or lists.whole):
-            from dctop.tui.panes.alert_detail import AlertDetailPane
-
-            if isinstance(detail.model, AlertDetailPane):
-                detail.model.show(lists.selected)
+        if "alert-detail" in self.panes and (lists.whole or self.panes["alert-detail"].made):
+            self._tell_detail()
         source = self.source
         if is_live(source) and not source.alerts() and source.tick_seq >= self._watch_due:
             from dctop.engine.rules.registry import rule_count
 
             self._watch_due = source.tick_seq + WATCH_TICKS
             lists.watch = Watch(rule_count(), source.not_checked())
+
+    def _tell_detail(self) -> None:
+        """The diagnosis shows what is selected in the list."""
+        from dctop.tui.panes.alert_detail import AlertDetailPane
+
+        lists, detail = self._model("alerts"), self._model("alert-detail")
+        if isinstance(lists, AlertsPane) and isinstance(detail, AlertDetailPane):
+            detail.show(lists.selected)
 
     def _tell_timeline(self) -> None:
         source = self.source
