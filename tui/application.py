@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import threading
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 MAX_BACKLOG = 2
 """Frames waiting for the terminal beyond which none is drawn."""
+SETTLED_TICKS = 5
+"""After so many all that a quiet dashboard needs is loaded."""
 
 
 class DctopApp(App[int]):
@@ -89,6 +92,7 @@ class DctopApp(App[int]):
         self.operations = Operations(self)
         self.requests = Requests(self)
         self.ticker = Ticker(source, self.state, self.tick, self._terminal_busy)
+        self._ticks = 0
         known = [a.id for a in of_mode("live")] + [a.id for a in of_mode("replay")]
         own = (a.id for pane in self.node.panes.values() for a in pane.model.actions) if remap else ()
         unknown = keymap.unknown([*known, *own])
@@ -164,6 +168,11 @@ class DctopApp(App[int]):
             node.update(panes=not still and late_s == 0.0)
         except Exception as e:
             self.fault("screen", e)
+        self._ticks += 1
+        if self._ticks == SETTLED_TICKS and not self.is_headless:
+            # What stays for ever need not be gone through each time garbage is looked for (measured: 1 ms/s).
+            gc.collect()
+            gc.freeze()
 
     def fit_terminal(self) -> None:
         """Where the layout is not the terminal's size, ask for another: in a storm of resizes the last one
