@@ -1,6 +1,7 @@
 """dctop beside btop, htop, nvitop and glances, in equal pseudo-terminals, in one run.
 
     python tests/benchmarks/bench_peers.py [--seconds 60] [--only dctop,btop] [--install]
+        [--sleepers 500]
 
 All programs run at the same time, each in a pty of its own (160x50, xterm-256color, truecolor) that is
 read as fast as it is written, at one refresh a second. See README.md beside this file for what is measured.
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -354,12 +355,26 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     return out
 
 
+@contextlib.contextmanager
+def sleepers(n: int) -> Iterator[None]:
+    """So many idle processes. A node of a hundred cores has a thousand threads of its kernel alone."""
+    started = [subprocess.Popen(["sleep", "infinity"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+        for process in started:
+            process.wait()
+
+
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seconds", type=float, default=60, help="length of the steady measurement (60)")
     p.add_argument("--only", help="comma-separated names: dctop, dctop +rec, btop, htop, nvitop, glances")
     p.add_argument("--install", action="store_true", help="fetch missing peers first")
     p.add_argument("--gpus", type=int, metavar="N", help="simulate N GPUs: nvitop does not start without")
+    p.add_argument("--sleepers", type=int, default=0, metavar="N", help="add N idle processes, as nodes have")
     args = p.parse_args()
     only = None if args.only is None else [n.strip() for n in args.only.split(",")]
     tools = [t for t in TOOLS if only is None or t.name in only]
@@ -368,7 +383,7 @@ def main() -> int:
     if args.install:
         install(tools)
     rows = {t.name: Row(t.name) for t in tools}
-    with tempfile.TemporaryDirectory(prefix="dctop-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="dctop-bench-") as name, sleepers(args.sleepers):
         scratch = Path(name)
         if args.gpus:
             sys.path.insert(0, str(ROOT))
