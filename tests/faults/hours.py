@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from tests.faults.truth import Class, classify, spans, with_roots
 SEVERITIES = ("critical", "warning", "info")
 NODE = "node"
 Line = Mapping[str, Any]
+_PATH = re.compile(r"(?<![\w./])/(?:[\w.+-]+/)+([\w.+-]+/[\w.+-]+)")
+"""A path of three parts or more: its last two say what it is, the others where somebody keeps it."""
 
 
 @dataclass(slots=True)
@@ -164,7 +167,7 @@ def page(hours: Hours) -> str:
         parts.append(
             "Not checked on this machine, for want of a signal: " + ", ".join(hours.not_checked) + "."
         )
-    return "\n\n".join(p for p in parts if p) + "\n"
+    return _PATH.sub(r"…/\1", "\n\n".join(p for p in parts if p)) + "\n"
 
 
 def _table(head: str, rows: Sequence[Sequence[str]]) -> str:

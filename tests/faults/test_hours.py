@@ -115,6 +115,13 @@ def test_where_a_drill_plants_faults_meanwhile_alerts_are_true() -> None:
     assert (hours.count("machine"), hours.count("false")) == (1, 1)
 
 
+def test_of_paths_the_page_has_the_end() -> None:
+    text = page(
+        add_up(journal(alert("fs-readonly", entity="/a/b/c/case-1/room"), alert("x", id=2, entity="/")))
+    )
+    assert "…/case-1/room" in text and "/a/b" not in text and "/, step" in text
+
+
 def test_what_was_measured_around_a_later_alert_tells_of_the_one_before() -> None:
     kill = alert("oom-killed", entity="node", around={"now": {"seconds": 60.0, "oom_kills": 0.0}})
     later = {"now": {"seconds": 60.0}, "before": {"seconds": 600.0, "oom_kills": 1.0, "busy": 1.9}}
