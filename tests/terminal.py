@@ -96,6 +96,16 @@ class Terminal:
             self.raw += data
             self.stream.feed(data)
 
+    def wait_written(self, needle: bytes, timeout: float = 30.0) -> None:
+        """Until the program has written this, if only for a moment: what is on the screen is not asked."""
+        end = time.monotonic() + timeout
+        while needle not in self.raw:
+            ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"not written: {needle!r}"
+            data = os.read(self.master, 65536)
+            self.raw += data
+            self.stream.feed(data)
+
     @property
     def lines(self) -> list[str]:
         return [line.rstrip() for line in self.screen.display]

@@ -134,7 +134,7 @@ def test_a_signal_ends_dctop_with_the_terminal_restored(home: dict[str, str], si
 
 def test_keys_typed_while_it_starts_are_kept_and_not_written_into_the_picture(home: dict[str, str]) -> None:
     with Terminal(DCTOP, 120, 40, home) as t:
-        t.wait("STARTING")
+        t.wait_written(b"STARTING")
         t.send("f1")
         t.wait("help: PROC")
         assert b"^[OP" not in t.raw
@@ -149,7 +149,7 @@ def test_a_signal_while_it_starts_leaves_the_terminal_as_it_was(
     home: dict[str, str], sig: signal.Signals
 ) -> None:
     with Terminal(DCTOP, 120, 40, home) as t:
-        t.wait("STARTING")
+        t.wait_written(b"STARTING")
         os.kill(t.process.pid, sig)
         assert t.wait_exit() == 0
         assert t.raw.rstrip().endswith(b"\x1b[?1049l")
