@@ -427,10 +427,6 @@ class Store:
         """Time covered by them."""
         return self._state.covered_ns / 1e9
 
-    @property
-    def open_frames(self) -> int:
-        return len(self._state.frames)
-
     def close(self, reason: str) -> None:
         """Compact, checkpoint, leave WAL mode, so that it is one file. Raises sqlite3.Error, released
         nevertheless."""

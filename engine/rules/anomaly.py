@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from dctop.engine.metrics.model import Snapshot
     from dctop.engine.training.runstate import RunState
 
-VOTE = 0.36 / 0.64
-"""Deviation over threshold of a vote: score 0.36."""
 WITHIN = 5
 """Samples in which votes count together."""
 BATCH_NS = 4 * NS

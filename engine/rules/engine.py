@@ -29,7 +29,7 @@ from dctop.engine.rules.base import (
 from dctop.engine.rules.board import Standing, Status, board
 from dctop.engine.rules.registry import make_rules, read_all
 from dctop.engine.rules.runwindow import RunWindow
-from dctop.engine.rules.slots import KnownRun, Slot
+from dctop.engine.rules.slots import KnownRun, Slot, standing
 from dctop.engine.rules.suppress import explains, find_root
 from dctop.engine.rules.texts import needs
 from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
@@ -292,7 +292,7 @@ class RuleEngine:
             self._abstain(slot, outcome)
             return
         slot.unknown = None
-        slot.items = tuple(i for i in outcome if isinstance(i, Reading)) if outcome else ()
+        slot.items = standing(outcome)
         if outcome or slot.tracks:
             self._settle(slot, outcome, None)
 

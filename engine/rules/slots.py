@@ -33,6 +33,11 @@ DUE = -1
 """No turn."""
 
 
+def standing(outcome: tuple[Item, ...]) -> tuple[Item, ...]:
+    """What of an answer stands until the next one: what happened has happened once."""
+    return tuple(i for i in outcome if isinstance(i, Reading)) if outcome else ()
+
+
 @dataclass(slots=True)
 class Slot(Generic[R]):
     """What the engine remembers of one rule."""
@@ -148,6 +153,6 @@ class KnownRun:
         if self.unknown:
             self.unknown.pop(rule, None)
         if outcome:
-            self.items[rule] = tuple(i for i in outcome if isinstance(i, Reading))
+            self.items[rule] = standing(outcome)
         elif self.items:
             self.items.pop(rule, None)

@@ -14,6 +14,7 @@ from operator import is_not
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dctop.engine.config import Energy
+from dctop.engine.metrics import trend
 from dctop.engine.metrics.trend import Trend, theil_sen
 from dctop.probes.base import Value, series
 
@@ -41,12 +42,7 @@ def finite(values: Iterable[float]) -> list[float]:
 
 def median(values: Sequence[float]) -> float | None:
     """Median of finite values; None of none."""
-    n = len(values)
-    if not n:
-        return None
-    ordered = sorted(values)
-    half = n // 2
-    return ordered[half] if n % 2 else (ordered[half - 1] + ordered[half]) / 2
+    return trend.median(values) if values else None
 
 
 def mad(values: Sequence[float], centre: float | None = None) -> float | None:
