@@ -70,13 +70,20 @@ def little(a: array[int] | array[float]) -> bytes:
     return a.tobytes()
 
 
-def split_planes(raw: bytes) -> bytes:
+def _bytes_of(a: array[int]) -> memoryview:
+    """As `little`, without a copy."""
+    if _BIG_ENDIAN:
+        a.byteswap()
+    return memoryview(a).cast("B")
+
+
+def split_planes(raw: bytes | memoryview) -> bytes:
     """64-bit lanes, little-endian -> mask of planes kept (1 byte), then those planes. A plane is byte k of
     every lane; planes of zeros are left out."""
     n = len(raw) // 8
     mask, parts = 0, [b""]
     for k in range(8):
-        plane = raw[k::8]
+        plane = bytes(raw[k::8])
         if plane.count(0) != n:
             mask |= 1 << k
             parts.append(plane)
@@ -137,12 +144,15 @@ class _Writer:
     def __init__(self) -> None:
         self.kinds = bytearray()
         self.bases: list[int] = []
-        self.lanes: list[int] = []
+        self.lanes = array("Q")
+        """Some twenty thousand: as integers of Python's own they would be a megabyte for a moment."""
         self.masks: list[bytes] = []
         self.extras: list[object] = []
         self.strings: dict[str, int] = {}
 
     def column(self, col: Sequence[Cell]) -> None:
+        if isinstance(col, memoryview):  # of numbers
+            col = col.tolist()
         types = set(map(type, col))
         mask = 0
         values: Sequence[Cell] = col
@@ -188,13 +198,13 @@ class _Writer:
             return
         if rising:
             kind, base = RISE, first
-            self.lanes += deltas
+            self.lanes.extend(deltas)
         elif hi - lo <= max(max(deltas), -least):
             kind, base = OFFSET, lo
-            self.lanes += map(sub, col, repeat(lo))
+            self.lanes.extend(map(sub, col, repeat(lo)))
         else:
             kind, base = DELTA, first
-            self.lanes += zigzag(deltas)
+            self.lanes.extend(zigzag(deltas))
         self.kinds.append(kind | mask | decimal)
         self.bases.append(base << 1 if base >= 0 else ~(base << 1))
 
@@ -212,7 +222,7 @@ class _Writer:
         bits.frombytes(raw)
         self.kinds.append(XOR | mask)
         self.bases.append(bits[0])
-        self.lanes += map(xor, bits[1:], bits)
+        self.lanes.extend(map(xor, bits[1:], bits))
 
     def _texts(self, col: Sequence[str], mask: int) -> None:
         first = col[0]
@@ -224,7 +234,7 @@ class _Writer:
             if text not in index:
                 index[text] = len(index)
         self.kinds.append(TEXT | mask)
-        self.lanes += map(index.__getitem__, col)
+        self.lanes.extend(map(index.__getitem__, col))
 
     def _mixed(self, col: Sequence[Cell]) -> None:
         self.kinds.append(MIXED)
@@ -233,7 +243,7 @@ class _Writer:
     def finish(self, lengths: Sequence[int]) -> bytes:
         sizes = little(array("I", lengths))
         masks = b"".join(self.masks)
-        lanes = pack_lanes(self.bases) + pack_lanes(self.lanes)
+        lanes = pack_lanes(self.bases) + split_planes(_bytes_of(self.lanes))
         extras = json.dumps([self.extras, list(self.strings)], separators=(",", ":")).encode()
         head = _HEAD.pack(len(lengths), len(self.bases), len(self.lanes), len(masks))
         return b"".join((head, bytes(self.kinds), sizes, lanes, masks, extras))

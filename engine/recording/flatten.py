@@ -41,8 +41,6 @@ class FlatFrame:
     """Stream -> cells of its latest sample; the same dict object as in the frame before if not new."""
     procs: tuple[Process, ...] | None
     """Selected, masked processes of the latest process sample; None: no table."""
-    set_id: int = 0
-    """The series set it was written under."""
 
 
 _PLAIN = frozenset((int, float, str, type(None)))
@@ -89,11 +87,16 @@ class Flattener:
         return FlatFrame(frame.seq, frame.mono_ns, frame.wall_ns, control, readings, procs)
 
 
+def new_key(probe: str) -> str:
+    """The control cell that says whether the probe's sample is new in this frame: 1 | 0."""
+    return _key("@new", probe)
+
+
 def mark_new(flat: FlatFrame, before: Mapping[str, Cells]) -> None:
     """Set `@new` against what was *written* before: after lost frames a carried sample is new."""
     control, get = flat.control, before.get
     for probe, cells in flat.readings.items():
-        control[_key("@new", probe)] = 0 if get(probe) is cells else 1
+        control[new_key(probe)] = 0 if get(probe) is cells else 1
 
 
 def clean(flat: FlatFrame) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from itertools import chain, groupby
 from math import isfinite
 from operator import itemgetter
+from typing import NamedTuple
 
 from dctop.engine.recording.schema import Damaged
 from dctop.probes.base import Value
@@ -18,45 +19,74 @@ from dctop.probes.base import Value
 NAN = float("nan")
 
 
-class _Segment:
-    """Consecutive ticks with the same series: a row of numbers a tick."""
+class _Names:
+    """Which of a tick's values are no texts."""
 
-    __slots__ = ("get", "keys", "names", "rows")
+    __slots__ = ("get", "keys", "names")
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         self.keys = list(values)
         at = [i for i, v in enumerate(values.values()) if v.__class__ is not str]
         self.names = [self.keys[i] for i in at]
+        # Of a single index it would get no tuple.
         self.get = itemgetter(*at, *at[:1]) if at else None
-        self.rows: list[tuple[Value, ...]] = []
 
-    def add(self, values: Mapping[str, Value]) -> None:
-        if self.get is not None:
-            self.rows.append(self.get(list(values.values())))
+    def row(self, values: Mapping[str, Value]) -> array[float]:
+        if self.get is None:
+            return array("d")
+        found = self.get(list(values.values()))
+        try:
+            return array("d", [NAN if v is None else v for v in found])
+        except (TypeError, OverflowError):  # a text where a number was, what no float64 holds
+            return array("d", map(_number, found))
 
-    def columns(self) -> Iterator[tuple[str, tuple[Value, ...]]]:
-        return zip(self.names, zip(*self.rows))
+
+class Numbers(NamedTuple):
+    """What a tick adds to the rollups; NaN: not a number."""
+
+    of: _Names
+    row: array[float]
 
 
-def rollups(ticks: Sequence[Mapping[str, Value]]) -> tuple[list[str], bytes]:
+class NumberTaker:
+    """Consecutive ticks to `Numbers`, 8 bytes a value."""
+
+    def __init__(self) -> None:
+        self._names = _Names({})
+
+    def take(self, values: Mapping[str, Value]) -> Numbers:
+        if self._names.keys != list(values):
+            self._names = _Names(values)
+        return Numbers(self._names, self._names.row(values))
+
+
+def rollups(ticks: Sequence[Numbers]) -> tuple[list[str], bytes]:
     """(series, payload) of the ticks of a chunk: float32 minima, maxima, means as four byte planes."""
-    segments: list[_Segment] = []
-    for values in ticks:
-        if not segments or segments[-1].keys != list(values):
-            segments.append(_Segment(values))
-        segments[-1].add(values)
     found: dict[str, tuple[float, float, float, int]] = {}
-    for segment in segments:
-        for name, column in segment.columns():
-            stat = _stat(column)
+    for _, alike in groupby(ticks, lambda t: id(t.of)):
+        run = list(alike)
+        names, width = run[0].of.names, len(run[0].row)
+        flat = array("d")
+        for tick in run:
+            flat.extend(tick.row)
+        view = memoryview(flat)
+        for i, name in enumerate(names):
+            stat = _stat(view[i::width].tolist())
             if stat is not None:
                 old = found.get(name)
                 found[name] = stat if old is None else _join(old, stat)
-    flat = _float32(list(chain(*(map(itemgetter(part), found.values()) for part in range(3)))))
+    packed = _float32(list(chain(*(map(itemgetter(part), found.values()) for part in range(3)))))
     if sys.byteorder == "big":
-        flat.byteswap()
-    raw = flat.tobytes()
+        packed.byteswap()
+    raw = packed.tobytes()
     return list(found), b"".join(raw[k::4] for k in range(4))
+
+
+def _number(value: Value) -> float:
+    try:
+        return NAN if value is None or isinstance(value, str) else float(value)
+    except OverflowError:
+        return NAN
 
 
 def _float32(numbers: Sequence[float]) -> array[float]:
@@ -67,27 +97,15 @@ def _float32(numbers: Sequence[float]) -> array[float]:
     return array("f", [x if -3.4e38 < x < 3.4e38 else NAN for x in numbers])
 
 
-def _stat(column: Sequence[Value]) -> tuple[float, float, float, int] | None:
-    """Least, greatest, mean, how many; None: no number that a float64 holds."""
-    try:
-        return _numbers(column)
-    except OverflowError:
-        return None
-
-
-def _numbers(column: Sequence[Value]) -> tuple[float, float, float, int] | None:
-    try:
-        total: float = sum(column)  # type: ignore[arg-type]
-        whole = total == total
-    except TypeError:  # a None, or a text where a number was
-        whole = False
-    numbers: Sequence[float] = column  # type: ignore[assignment]
-    if not whole:
-        numbers = [v for v in column if isinstance(v, (int, float)) and v == v]
-        if not numbers:
+def _stat(column: Sequence[float]) -> tuple[float, float, float, int] | None:
+    """Least, greatest, mean, how many; None: no number."""
+    total = sum(column)
+    if total != total:
+        column = [v for v in column if v == v]
+        if not column:
             return None
-        total = sum(numbers)
-    return float(min(numbers)), float(max(numbers)), total / len(numbers), len(numbers)
+        total = sum(column)
+    return min(column), max(column), total / len(column), len(column)
 
 
 def _join(

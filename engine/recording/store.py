@@ -20,13 +20,14 @@ from pathlib import Path
 from dctop.engine.metrics.derived import CATALOGUE
 from dctop.engine.recording import registry, runlines, schema
 from dctop.engine.recording.begun import KIND
-from dctop.engine.recording.codec import ABSENT, Cell, encode_table
+from dctop.engine.recording.codec import encode_table
 from dctop.engine.recording.flatten import CONTROL, DERIVED, Cells, FlatFrame, clean, mark_new
 from dctop.engine.recording.masking import mask_text, mask_tree
+from dctop.engine.recording.openchunk import Kept, SetKey, streams
 from dctop.engine.recording.plain import alert_text, dump
-from dctop.engine.recording.proctable import Table, encode_tables
+from dctop.engine.recording.proctable import encode_tables
 from dctop.engine.recording.retention import shrink
-from dctop.engine.recording.rollup import rollups
+from dctop.engine.recording.rollup import NumberTaker, rollups
 from dctop.engine.recording.runtake import Changes, StepBatch
 from dctop.engine.recording.schema import CHUNK_FRAMES, STEP_CHUNK, RecordingError, SqlValue, row_crc, seal
 from dctop.engine.recording.steps import encode_steps, join, thin, wall_range
@@ -36,7 +37,6 @@ from dctop.probes.base import KernelEvent, Value
 
 CLOCK_STEP_NS = 500_000_000
 _PACK_BYTES = 3800
-SetKey = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(slots=True)
@@ -69,15 +69,10 @@ class Item:
 class _State:
     """All that a failed transaction must take back."""
 
-    frames: list[FlatFrame] = field(default_factory=list)
-    values: list[Mapping[str, Value]] = field(default_factory=list)
-    """Of the open chunk, for its rollups."""
+    frames: list[Kept] = field(default_factory=list)
+    """Of the open chunk."""
     readings: dict[str, Cells] = field(default_factory=dict)
     """Latest written reading a stream."""
-    first: dict[str, Cells] = field(default_factory=dict)
-    """`readings` as they were before the open chunk: what its first frame goes on with."""
-    first_table: Table | None = None
-    table: Table | None = None
     # What follows only grows and is large: shared by copies, and `Store._undo` takes back what was added.
     series: dict[tuple[str, str], int] = field(default_factory=dict)
     metrics: set[str] = field(default_factory=set)
@@ -92,9 +87,7 @@ class _State:
 
     def copy(self) -> _State:
         return _State(
-            self.frames[:], self.values[:], self.readings, self.first, self.first_table,
-            self.table,
-            self.series, self.metrics, self.sets,
+            self.frames[:], self.readings, self.series, self.metrics, self.sets,
             {run: batches[:] for run, batches in self.steps.items()},
             self.alerts.copy(), self.last_seq, self.clock, self.payload, self.chunks,
             self.covered_ns,
@@ -135,6 +128,7 @@ class Store:
         self._added: list[Callable[[], object]] = []
         """What takes back each series, metric and series set that the running transaction brought."""
         self._tail = TailCoder()
+        self._numbers = NumberTaker()
         self._last_key: SetKey = ()
         self._last_set = 0
         self.with_processes = True
@@ -183,8 +177,6 @@ class Store:
     def _write_frame(self, flat: FlatFrame, values: Mapping[str, Value] | None) -> None:
         st = self._state
         mark_new(flat, st.readings)
-        if not st.frames:
-            st.first, st.first_table = st.readings, st.table
         self._check_clock(flat)
         try:
             self._write_tail(flat)
@@ -192,10 +184,10 @@ class Store:
             clean(flat)
             self._tail.reset()
             self._write_tail(flat)
-        st.frames.append(flat)
-        if values is not None:
-            st.values.append(values)
-        st.readings, st.table, st.last_seq = flat.readings, flat.procs, flat.seq
+        numbers = None if values is None else self._numbers.take(values)
+        key = self._last_key
+        st.frames.append(Kept(flat.seq, flat.wall_ns, flat.mono_ns, key, self._tail.row, flat.procs, numbers))
+        st.readings, st.last_seq = flat.readings, flat.seq
         if len(st.frames) >= self._chunk_frames:
             self._close_chunk()
 
@@ -207,7 +199,7 @@ class Store:
         if key != self._last_key:
             self._last_set = self._set_id(key)
             self._last_key = key
-        set_id = flat.set_id = self._last_set
+        set_id = self._last_set
         cells = [*flat.control.values(), *chain.from_iterable(map(dict.values, flat.readings.values()))]
         complete, payload = self._tail.encode(set_id, cells, flat.procs)
         base = None if complete else self._state.last_seq
@@ -232,19 +224,19 @@ class Store:
         frames = st.frames
         if not frames:
             return
-        streams, tables = _streams(frames, st.first, st.first_table)
-        key = tuple((name, tuple(columns)) for name, columns in streams.items())
+        found, tables = streams(frames)
+        key = tuple((name, tuple(columns)) for name, columns in found.items())
         set_id = self._set_id(key)
-        names, roll_payload = rollups(st.values)
+        names, roll_payload = rollups([f.numbers for f in frames if f.numbers is not None])
         roll_set = self._set_id(((DERIVED, tuple(names)),)) if names else None
         a, z = frames[0], frames[-1]
         keys = (a.seq, z.seq, a.wall_ns, z.wall_ns, a.mono_ns, z.mono_ns, len(frames), set_id, roll_set)
-        num = seal(encode_table([c for columns in streams.values() for c in columns.values()]), keys)  # type: ignore[arg-type]
+        num = seal(encode_table([c for columns in found.values() for c in columns.values()]), keys)  # type: ignore[arg-type]
         proc = seal(encode_tables(tables), keys) if tables else None  # type: ignore[arg-type]
         rolled = seal(roll_payload, keys) if names else None  # type: ignore[arg-type]
         self.db.execute("INSERT INTO chunk VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", (*keys, num, proc, rolled))
         self.db.execute("DELETE FROM tail WHERE seq<=?", (z.seq,))
-        st.frames, st.values = [], []
+        st.frames = []
         st.payload += len(num) + len(proc or b"") + len(rolled or b"")
         st.chunks += 1
         st.covered_ns += z.mono_ns - a.mono_ns + int(self._interval_s * 1e9)
@@ -504,40 +496,3 @@ def _create_file(path: Path) -> tuple[int, int]:
         return st.st_dev, st.st_ino
     finally:
         os.close(fd)
-
-
-Columns = dict[str, Sequence[Cell]]
-
-
-def _streams(
-    frames: Sequence[FlatFrame], first: Mapping[str, Cells], first_table: Table | None
-) -> tuple[dict[str, Columns], list[Table]]:
-    """Stream -> columns, and the process tables of the readings that have one, oldest first."""
-    rows: dict[str, list[Cells]] = {CONTROL: [f.control for f in frames]}
-    tables: list[Table] = []
-    for name, cells in frames[0].readings.items():
-        if first.get(name) is cells:
-            rows[name] = [cells]
-            if name == "process" and cells.get("@procs") == 1 and first_table is not None:
-                tables.append(first_table)
-    before = first
-    for f in frames:
-        for name, cells in f.readings.items():
-            if before.get(name) is not cells:
-                rows.setdefault(name, []).append(cells)
-                if name == "process" and cells.get("@procs") == 1 and f.procs is not None:
-                    tables.append(f.procs)
-        before = f.readings
-    alike = all(f.set_id == frames[0].set_id for f in frames)
-    return {
-        name: _columns(cells, alike and first.get(name) is not cells[0]) for name, cells in rows.items()
-    }, tables
-
-
-def _columns(rows: Sequence[Cells], alike: bool) -> Columns:
-    """`alike`: known to have the same keys in the same order."""
-    keys = list(rows[0])
-    if alike or all(list(r) == keys for r in rows):
-        return dict(zip(keys, zip(*[r.values() for r in rows])))
-    union = dict.fromkeys(chain.from_iterable(rows))
-    return {k: [r.get(k, ABSENT) for r in rows] for k in union}

@@ -16,7 +16,7 @@ import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from dctop.engine.recording.codec import Cell, join_planes, little, split_planes
 from dctop.engine.recording.proctable import Table, apply_diff, diff_table
@@ -71,6 +71,37 @@ class _Shape:
         return texts
 
 
+class PackedRow(NamedTuple):
+    """A row's cells: those of its shape, numbers as 64 bits each."""
+
+    shape: _Shape
+    bits: bytes
+    texts: tuple[str, ...]
+    bigs: tuple[int, ...]
+
+
+def unpack(rows: Sequence[PackedRow]) -> list[Sequence[Cell]]:
+    """The columns of rows of one shape, in order of its cells. Those of numbers are views (format q or d)
+    into one buffer: they take next to nothing until they are looked at."""
+    shape = rows[0].shape
+    words = array("q", b"".join([r.bits for r in rows]))
+    if sys.byteorder == "big":
+        words.byteswap()
+    ints = memoryview(words)
+    floats = ints.cast("B").cast("d")
+    width = len(shape.at["i"]) + len(shape.at["f"])
+    columns: list[Sequence[Cell]] = [(None,) * len(rows)] * len(shape.codes)
+    for k, i in enumerate(shape.at["i"]):
+        columns[i] = ints[k::width]
+    for k, i in enumerate(shape.at["f"], len(shape.at["i"])):
+        columns[i] = floats[k::width]
+    for i, texts in zip(shape.at["s"], zip(*[r.texts for r in rows])):
+        columns[i] = texts
+    for i, bigs in zip(shape.at["b"], zip(*[r.bigs for r in rows])):
+        columns[i] = bigs
+    return columns
+
+
 class TailCoder:
     """Encodes consecutive frames. After a failed commit `reset` makes the next row a complete one."""
 
@@ -83,7 +114,14 @@ class TailCoder:
         self._rows = 0
         self._bits = b""
         self._texts: tuple[str, ...] = ()
+        self._bigs: tuple[int, ...] = ()
         self._table: Table | None = None
+
+    @property
+    def row(self) -> PackedRow:
+        """The cells of the row encoded last."""
+        assert self._shape is not None
+        return PackedRow(self._shape, self._bits, self._texts, self._bigs)
 
     def encode(self, set_id: int, cells: Sequence[Cell], table: Table | None) -> tuple[bool, bytes]:
         """(complete, payload). `table`: processes now; the same object as before if not read anew."""
@@ -113,14 +151,17 @@ class TailCoder:
             extra.append(f'"p":{_procs(table, self._table)}')
             self._table = table
         planes = split_planes(_xor(bits, self._bits))
-        self._bits, self._texts = bits, texts
+        self._bits, self._texts, self._bigs = bits, texts, bigs
         text = f"{{{','.join(extra)}}}".encode() if extra else b""
         return shape.head + planes + text
 
     def _complete(self, cells: Sequence[Cell], table: Table | None) -> bytes:
-        shape = self._shape = _Shape("".join(_code(v) for v in cells))
+        codes, shape = "".join(_code(v) for v in cells), self._shape
+        if shape is None or shape.codes != codes:
+            shape = self._shape = _Shape(codes)
         self._bits, self._texts, self._table = shape.bits(cells), shape.strings(cells), table
-        extra = {"t": shape.codes, "s": self._texts, "b": list(map(int, shape.bigs(cells)))}
+        self._bigs = tuple(map(int, shape.bigs(cells)))
+        extra = {"t": shape.codes, "s": self._texts, "b": self._bigs}
         text = f'{_json(extra)[:-1]},"p":{_procs(table, None)}}}'
         head = _HEAD.pack(1, len(shape.at["i"]), len(shape.at["f"]))
         return head + split_planes(self._bits) + text.encode()
