@@ -53,6 +53,7 @@ SOON_S = 0.3
 """With `soon`: how long after the first tick the second follows, for first rates while the screen is still
 being made. Shorter than that, a tick of CPU time (10 ms) is too coarse a measure."""
 _M_ARENA_MAX = -8
+_M_MMAP_THRESHOLD = -3
 
 
 class Present:
@@ -537,9 +538,12 @@ def _rule_engine(
 
 def _share_arena() -> None:
     """All threads allocate from one arena of glibc instead of one each: 2 MB less (5 %), and the interpreter
-    lets only one of them allocate at a time anyway."""
+    lets only one of them allocate at a time anyway. What is large (zlib takes 0.25 MB for a moment) goes back
+    to the kernel at once: left alone, glibc would take such sizes from its heap after the first."""
     with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, 128 << 10)
 
 
 def _probe_key(name: str) -> str:
