@@ -152,7 +152,7 @@ def create(db: sqlite3.Connection, durability: str, wal: bool) -> None:
     db.execute(f"PRAGMA synchronous={'FULL' if durability == 'full' else 'NORMAL'}")
     db.execute("PRAGMA wal_autocheckpoint=128")
     db.execute("PRAGMA journal_size_limit=4194304")
-    db.execute("PRAGMA cache_size=-512")
+    db.execute("PRAGMA cache_size=-192")
     db.execute("PRAGMA temp_store=MEMORY")
     db.execute("BEGIN IMMEDIATE")
     for statement in DDL.split(";"):
