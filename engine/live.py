@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOOK_BACK_TICKS = 300
-"""Frames kept for looking back while live (five minutes at 1 Hz, about 10 kB each)."""
+"""Frames kept for looking back while live (five minutes at 1 Hz, about 1 kB each)."""
 HISTORY_TICKS = 900
 SOON_S = 0.3
 """With `soon`: how long after the first tick the second follows, for first rates while the screen is still
@@ -365,15 +365,13 @@ class LiveEngine:
         recorded = self._recorded()
         if recorded is not None:
             return recorded.snapshot()
-        frames = list(self._frames)
-        oldest = frames[0].seq
-        at = max(1, anchor - oldest)
-        if anchor < oldest + 1:  # its moment has left the ring: stay at the oldest one
-            self._anchor = anchor = oldest + 1
+        frames = self._frames.up_to(anchor, 13)
+        if anchor < frames[-1].seq:  # its moment has left the ring: stay at the oldest one
+            self._anchor = anchor = frames[-1].seq
         builder = SnapshotBuilder()
-        for frame in frames[max(0, at - 12) : at]:
+        for frame in frames[:-1]:
             builder.push(frame)
-        snap = builder.push(frames[min(at, len(frames) - 1)])
+        snap = builder.push(frames[-1])
         self._back_snap = (anchor, snap)
         return snap
 
