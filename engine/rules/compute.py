@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -22,8 +22,11 @@ from dctop.engine.rules.base import (
     num,
 )
 from dctop.engine.rules.ranks import waiting
-from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import Trail, Window
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+
 
 _TICKS = ("user", "system", "idle", "iowait", "irq", "steal")
 _KEYS = tuple(f"cpu.{n}_ticks" for n in _TICKS)

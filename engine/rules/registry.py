@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dctop.engine.rules.base import Outcome, Rule, RunRule
-from dctop.engine.rules.runwindow import RunWindow
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+
 
 MODULES = (
     "deaths",
