@@ -21,7 +21,6 @@ from dctop.engine.rules.base import (
     RunRule,
     num,
 )
-from dctop.engine.rules.ranks import waiting
 from dctop.engine.rules.window import Trail, Window
 
 if TYPE_CHECKING:
@@ -70,6 +69,8 @@ class CpuContended(RunRule):
             step, cpu, data = self._requests(run, int(self.t["requests"]))
         if step is None or cpu is None:
             return Needs("steps", str(n))
+        from dctop.engine.rules.ranks import waiting  # a node without runs does without
+
         compute = step - (data or 0.0) - waiting(run.run.ranks)
         if compute <= 0:
             return Needs("field", "data_s")

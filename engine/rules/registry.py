@@ -80,6 +80,11 @@ ABOUT_RUNS: Mapping[str, tuple[Told, ...]] = {
         Told("cpu-fallback", "utilisation", "training"),
         Told("tensor-core-off", "utilisation", "training"),
     ),
+    "ranks": (
+        Told("straggler-wait", "utilisation", "training"),
+        Told("nccl-timeout", "framework", "training"),
+        Told("rank-missing", "framework", "training"),
+    ),
     "inference": (
         Told("infer-latency-regression", "inference", "inference"),
         Told("infer-slo", "inference", "inference"),
