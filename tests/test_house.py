@@ -167,7 +167,7 @@ def test_the_dashboard_loads_nothing_it_does_not_need(tmp_path: Path) -> None:
         "dctop.engine.rules.measured", "dctop.engine.rules.ranks", "dctop.engine.rules.runwindow",
         "dctop.engine.rules.texts.en_report", "dctop.engine.training.energy", "dctop.engine.training.runlog",
         "dctop.engine.training.runstate", "dctop.engine.training.watcher", "dctop.tui.panes.run_time",
-        "dctop.tui.runrequests",
+        "dctop.tui.runrequests", "dctop.tui.timetravel",
     }  # fmt: skip
 
 
