@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from dctop.engine import paths
 from dctop.engine.metrics.builder import TICK_HZ, SnapshotBuilder
 from dctop.engine.metrics.gpujoin import GpuJoin, XidJoin
 from dctop.engine.metrics.gpulog import Energy, GpuLog
@@ -28,6 +29,7 @@ from dctop.engine.metrics.lookback import LookBack
 from dctop.engine.metrics.model import Frame, Snapshot
 from dctop.engine.recording.past import Past
 from dctop.engine.recording.wide import joined, thinned
+from dctop.engine.training.folder import RunsFolder
 from dctop.probes.base import KeptFile, KernelEvent, Probe, Sample, Value, series
 
 if TYPE_CHECKING:
@@ -146,8 +148,8 @@ class LiveEngine:
         self._thread: threading.Thread | None = None
         self._rules: RuleEngine | None = None
         self._watcher: RunWatcher | None = None
-        if runs_dir is not False:
-            self._watcher = _watcher(runs_dir)
+        self._runs = None if runs_dir is False else RunsFolder(runs_dir or paths.runs_dir())
+        """Where the first one is looked for."""
         self._make_rules: Callable[[], RuleEngine] | None = None
         if rules:
             self._make_rules = lambda: _rule_engine(lang, thresholds or {}, own_rules, energy)
@@ -227,7 +229,7 @@ class LiveEngine:
         self._frames.append(frame)
         self._gpus.tick(snap)
         self._failed.clear()
-        if self._watcher is not None and self._guard("runs", self._watcher.poll):
+        if self._runs is not None and self._guard("runs", self._poll_runs) and self._watcher is not None:
             now.known_runs = tuple(self._watcher.states())
         now.current = snap
         if self._make_rules is not None and seq > 1:
@@ -244,6 +246,17 @@ class LiveEngine:
         for call in tuple(self.on_tick):
             self._guard("listener", lambda call=call: call(self))  # type: ignore[misc]
         self.problem = "; ".join(self._failed) or None
+
+    def _poll_runs(self) -> bool:
+        """Whether something new is known of runs. What reads them is loaded when there is one."""
+        if self._watcher is None:
+            assert self._runs is not None
+            if not self._runs.news():
+                return False
+            from dctop.engine.training.watcher import RunWatcher
+
+            self._watcher = RunWatcher(self._runs.path)
+        return self._watcher.poll()
 
     def _begin(self, recorder: Recorder) -> None:
         """A recording begins with this tick, which is not judged yet: give it what was before."""
@@ -464,7 +477,6 @@ class LiveEngine:
         `options` go to `Recorder`. Raises OSError where the directory cannot be made; all later trouble
         is the recorder's status, not an exception.
         """
-        from dctop.engine import paths
         from dctop.engine.recording.recorder import Recorder
 
         self.stop_recording("replaced")
@@ -552,10 +564,3 @@ def _probe_key(name: str) -> str:
 
 
 _probe_keys: dict[str, str] = {}
-
-
-def _watcher(runs_dir: Path | None) -> RunWatcher:
-    from dctop.engine import paths
-    from dctop.engine.training.watcher import RunWatcher
-
-    return RunWatcher(runs_dir or paths.runs_dir())

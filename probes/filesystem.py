@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dctop.probes.base import KeptFile, Sample, Value, series
@@ -13,6 +15,9 @@ from dctop.probes.files import printable, reason
 from dctop.probes.mounts import Mount, parse_mounts
 
 DEADLINE_S = 2.0
+PATIENCE_S = 0.1
+"""A filesystem that is well answers in microseconds. After this long those that still wait for their turn are
+asked by threads of their own."""
 TINY = 1 << 20
 """A tmpfs up to this size is some program's hiding place (credentials, sandbox roots), not storage."""
 Statvfs = Callable[[str], os.statvfs_result]
@@ -20,7 +25,8 @@ _NUMBERS = ("size_bytes", "used_bytes", "avail_bytes", "inodes", "inodes_free")
 
 
 class FilesystemProbe:
-    """Local and network filesystems. Each has a daemon thread in which its statvfs is called.
+    """Local and network filesystems. A daemon thread calls statvfs on one after the other and ends; should
+    one keep it waiting, each of the rest gets a thread of its own.
 
     A call that does not come back within `deadline_s` makes its mount `fs.hung` with no values; until it
     comes back no other call is made on it, and nobody else waits for it.
@@ -55,10 +61,7 @@ class FilesystemProbe:
         if text != self._text:
             self._text = text
             self._renew(parse_mounts(text))
-        began = [w for w in self._watches if w.begin()]
-        end = time.monotonic() + self._deadline_s
-        for watch in began:
-            watch.done.wait(max(0.0, end - time.monotonic()))
+        self._ask([w for w in self._watches if w.begin()])
         values: dict[str, Value] = {}
         problems: list[str] = []
         for watch in self._watches:
@@ -70,24 +73,56 @@ class FilesystemProbe:
         self._renew([])
         self._text = None
 
+    def _ask(self, watches: list[_Watch]) -> None:
+        if not watches:
+            return
+        began = time.monotonic()
+        left = deque(watches)
+        _start(left)
+        if not _all_done(watches, began + min(PATIENCE_S, self._deadline_s / 4)):
+            while (watch := _next(left)) is not None:
+                _start(deque((watch,)))
+            _all_done(watches, began + self._deadline_s)
+
     def _renew(self, mounts: list[Mount]) -> None:
-        """A mount that stays keeps its thread; that of one that went ends when its call comes back."""
+        """A mount that stays keeps what is known of it, and the call that is out."""
         old = {(w.mount.id, w.mount.device, w.mount.path): w for w in self._watches}
         self._watches = []
         for mount in mounts:
             watch = old.pop((mount.id, mount.device, mount.path), None) or _Watch(mount, self._statvfs)
             watch.mount = mount  # it may have become read-only
             self._watches.append(watch)
-        for watch in old.values():
-            watch.end()
+
+
+def _start(watches: deque[_Watch]) -> None:
+    try:
+        threading.Thread(target=_work, args=(watches,), name="dctop-statvfs", daemon=True).start()
+    except RuntimeError as e:  # no more threads are to be had
+        while (watch := _next(watches)) is not None:
+            watch.take(OSError(errno.EAGAIN, str(e)))
+
+
+def _work(watches: deque[_Watch]) -> None:
+    """Ask for what is left, until nothing is: while one hangs, the reader takes the others away."""
+    while (watch := _next(watches)) is not None:
+        watch.ask()
+
+
+def _next(watches: deque[_Watch]) -> _Watch | None:
+    try:
+        return watches.popleft()
+    except IndexError:
+        return None
+
+
+def _all_done(watches: Iterable[_Watch], end: float) -> bool:
+    """Whether all have answered by `end` (monotonic seconds)."""
+    answered = [watch.done.wait(max(0.0, end - time.monotonic())) for watch in watches]
+    return all(answered)
 
 
 class _Watch:
-    """One mount and the thread that asks for it.
-
-    `_asked_at` is set while a call is out; the thread alone clears it. The thread starts with the first
-    question and lives as long as the mount.
-    """
+    """One mount and what it answered. `_asked_at` is set while a question is out; the answer clears it."""
 
     def __init__(self, mount: Mount, statvfs: Statvfs) -> None:
         self.mount = mount
@@ -97,41 +132,29 @@ class _Watch:
         self._label = label
         self._keys = keys
         self._statvfs = statvfs
-        self._go = threading.Event()
-        self._ended = False
         self._asked_at: float | None = None
         self._answer: os.statvfs_result | OSError | None = None
-        self._thread: threading.Thread | None = None
 
     def begin(self) -> bool:
-        """Ask; False while the previous question is still out."""
+        """A question is to be asked; False while the previous one is still out."""
         if self._asked_at is not None:
             return False
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="dctop-statvfs", daemon=True)
-            self._thread.start()
         self.done.clear()
         self._asked_at = time.monotonic()
-        self._go.set()
         return True
 
-    def end(self) -> None:
-        self._ended = True
-        self._go.set()
+    def ask(self) -> None:
+        """By a thread that may wait for ever."""
+        try:
+            self.take(self._statvfs(self.mount.path))
+        except OSError as e:
+            self.take(e)
+        except Exception as e:  # a path that cannot be one
+            self.take(OSError(0, str(e)))
 
-    def _work(self) -> None:
-        while self._go.wait():
-            self._go.clear()
-            if self._ended:
-                return
-            try:
-                self._answer = self._statvfs(self.mount.path)
-            except OSError as e:
-                self._answer = e
-            except Exception as e:  # a path that cannot be one
-                self._answer = OSError(0, str(e))
-            self._asked_at = None
-            self.done.set()
+    def take(self, answer: os.statvfs_result | OSError) -> None:
+        self._answer, self._asked_at = answer, None
+        self.done.set()
 
     def report(self, values: dict[str, Value], problems: list[str], deadline_s: float) -> None:
         mount, keys = self.mount, self._keys

@@ -1,7 +1,8 @@
 """GPUs of all makers in one list, keyed by UUID; and where there are none, why, and what to do about it.
 
-A maker is a file of its own with a class that keeps to `GpuMaker` (base.py), listed in `makers`. Two probes
-on one lane ask them: `gpu` every tick, `gpuhealth` for what changes rarely or costs the driver more.
+A maker is a file of its own with a class that keeps to `GpuMaker` (base.py), listed in `makers`; its code is
+loaded once there is something for it to read (gpu_later.py). Two probes on one lane ask them: `gpu` every
+tick, `gpuhealth` for what changes rarely or costs the driver more.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dctop.probes.base import GpuMaker, GpuProcess, KernelEvent, MakerSample, Sample, Value
-from dctop.probes.gpu_amd import AmdMaker
-from dctop.probes.gpu_intel import IntelMaker
-from dctop.probes.nvidia import NvidiaMaker
+from dctop.probes.gpu_later import AmdLater, IntelLater, NvidiaLater
 
 HEALTH_S = 5.0
 NOTHING_S = 10.0
@@ -22,7 +21,7 @@ NOTHING_S = 10.0
 
 def makers(proc: str | Path = "/proc", sys: str | Path = "/sys") -> list[GpuMaker]:
     """Readers of all makers' GPUs, in the order of the list on the screen."""
-    return [NvidiaMaker(proc, sys), AmdMaker(proc, sys), IntelMaker(proc, sys)]
+    return [NvidiaLater(proc, sys), AmdLater(proc, sys), IntelLater(proc, sys)]
 
 
 class GpuProbe:

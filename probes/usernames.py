@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pwd
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 
 
@@ -18,7 +18,7 @@ def system_name(uid: int) -> str | None:
 
 
 class UserNames:
-    """A cache in front of a lookup that runs in a daemon thread.
+    """A cache in front of a lookup that runs in a daemon thread, which ends when nothing is asked any more.
 
     `get` waits for a new uid's name for at most `patience_s`, shared by all uids asked between two
     `renew` calls; after that it answers (False, None) and the caller asks again later.
@@ -29,8 +29,10 @@ class UserNames:
         self._patience = self._left = patience_s
         self._known: dict[int, str | None] = {}
         self._asked: dict[int, threading.Event] = {}
-        self._queue: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        """Between asking and the thread's end."""
+        self._queue: deque[int] = deque()
+        self._at_work = False
 
     def renew(self) -> None:
         """A new round: there is patience again."""
@@ -44,22 +46,32 @@ class UserNames:
         done = self._asked.get(uid)
         if done is None:
             done = self._asked[uid] = threading.Event()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="dctop-users", daemon=True)
-                self._thread.start()
-            self._queue.put(uid)
+            self._ask(uid)
         if self._left > 0 and not done.wait(self._left):
             self._left = 0.0
         return (True, known[uid]) if uid in known else (False, None)
 
     def close(self) -> None:
         """Let the thread end after what it is doing; never waits for it."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread = None
+        with self._lock:
+            self._queue.clear()
+
+    def _ask(self, uid: int) -> None:
+        with self._lock:
+            self._queue.append(uid)
+            if not self._at_work:
+                threading.Thread(target=self._work, name="dctop-users", daemon=True).start()
+                self._at_work = True
+
+    def _next(self) -> int | None:
+        with self._lock:
+            if self._queue:
+                return self._queue.popleft()
+            self._at_work = False
+            return None
 
     def _work(self) -> None:
-        while (uid := self._queue.get()) is not None:
+        while (uid := self._next()) is not None:
             try:
                 name = self._lookup(uid)
             except Exception:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dctop.tui.sources import is_live
 from dctop.tui.state import ViewName
 from dctop.tui.theme import THEMES
-from dctop.tui.timetravel import TimeTravel
 from dctop.tui.views.dashboard import PANE_KEYS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Operations:
 
     def __init__(self, app: DctopApp) -> None:
         self.app = app
-        self.table: dict[str, Callable[[], None]] = {
+        self._here: dict[str, Callable[[], None]] = {
             "app.help": self.help, "app.setup": self.setup, "app.palette": self.palette,
             "app.quit": self.quit, "app.escape": self.escape, "app.zoom": self.zoom, "app.enter": self.zoom,
             "focus.next": lambda: app.node.focus_step(1), "focus.previous": lambda: app.node.focus_step(-1),
@@ -35,13 +35,19 @@ class Operations:
             "app.redraw": self.redraw, "app.suspend": self.suspend, "theme.next": self.next_theme,
             "graph.next": self.next_graph, "app.notices": self.notices,
             "train.launch": self.launch, "record.toggle": self.record,
-            **TimeTravel(app).table(),
         }  # fmt: skip
         for key in PANE_KEYS:
-            self.table[f"pane.{key}"] = lambda k=key: self.toggle(k)  # type: ignore[misc]
+            self._here[f"pane.{key}"] = lambda k=key: self.toggle(k)  # type: ignore[misc]
+
+    @cached_property
+    def table(self) -> dict[str, Callable[[], None]]:
+        """All of them; those that move through time are loaded with it."""
+        from dctop.tui.timetravel import TimeTravel
+
+        return {**self._here, **TimeTravel(self.app).table()}
 
     def run(self, action_id: str) -> bool:
-        call = self.table.get(action_id)
+        call = self._here.get(action_id) or self.table.get(action_id)
         if call is not None:
             call()
         return call is not None

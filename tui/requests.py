@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dctop.tui import intents as i
@@ -9,12 +10,12 @@ from dctop.tui.dialogs.base import LineEdit
 from dctop.tui.panes.alerts import AlertsPane
 from dctop.tui.panes.gpu import GpuPane
 from dctop.tui.panes.training import TrainingPane
-from dctop.tui.runrequests import RunRequests
 from dctop.tui.sources import is_live
 from dctop.tui.state import Filtering
 
 if TYPE_CHECKING:
     from dctop.tui.application import DctopApp
+    from dctop.tui.runrequests import RunRequests
 
 MUTE_MINUTES = 60.0
 
@@ -24,7 +25,13 @@ class Requests:
 
     def __init__(self, app: DctopApp) -> None:
         self.app = app
-        self.runs = RunRequests(app, self)
+
+    @cached_property
+    def runs(self) -> RunRequests:
+        """What concerns runs: loaded when it is asked for."""
+        from dctop.tui.runrequests import RunRequests
+
+        return RunRequests(self.app, self)
 
     def handle(self, pane: str, intent: i.Intent) -> None:
         match intent:

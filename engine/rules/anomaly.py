@@ -32,7 +32,6 @@ from dctop.engine.rules.base import (
 from dctop.engine.rules.detector import MUTE, Detector
 from dctop.engine.rules.watched import TRAINING, Hit, Watch, watches
 from dctop.engine.rules.window import ACTIVE, NS, Window, median
-from dctop.engine.training.runlog import kept, part
 
 if TYPE_CHECKING:
     from dctop.engine.metrics.model import Snapshot
@@ -160,6 +159,8 @@ class Anomaly(NodeRule):
 
     def _run(self, run: RunState, now: int) -> None:
         """New steps of a run: training mode only, the logarithm of the loss."""
+        from dctop.engine.training.runlog import kept, part
+
         seen, series = self._runs.get(run.id, (-math.inf, {}))
         n = kept(run.columns)
         if not n or run.mode not in ("train", None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -21,9 +21,11 @@ from dctop.engine.rules.base import (
     RunRule,
     num,
 )
-from dctop.engine.rules.ranks import waiting
-from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import Trail, Window
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+
 
 _TICKS = ("user", "system", "idle", "iowait", "irq", "steal")
 _KEYS = tuple(f"cpu.{n}_ticks" for n in _TICKS)
@@ -67,6 +69,8 @@ class CpuContended(RunRule):
             step, cpu, data = self._requests(run, int(self.t["requests"]))
         if step is None or cpu is None:
             return Needs("steps", str(n))
+        from dctop.engine.rules.ranks import waiting  # a node without runs does without
+
         compute = step - (data or 0.0) - waiting(run.run.ranks)
         if compute <= 0:
             return Needs("field", "data_s")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -26,8 +26,11 @@ from dctop.engine.rules.base import (
     size,
 )
 from dctop.engine.rules.window import ACTIVE, NS, RECENT_NS, Window
-from dctop.engine.training.runstate import RunEvent, RunState
 from dctop.probes.base import KernelEvent
+
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunEvent, RunState
+
 
 HISTORY_NS = 24 * 3600 * NS
 WAIT_NS = 3 * NS

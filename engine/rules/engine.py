@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dctop.engine.config import Energy
 from dctop.engine.metrics.source import Source
@@ -28,7 +28,6 @@ from dctop.engine.rules.base import (
 )
 from dctop.engine.rules.board import Standing, Status, board
 from dctop.engine.rules.registry import make_rules, read_all
-from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.slots import KnownRun, Slot, standing
 from dctop.engine.rules.suppress import explains, find_root
 from dctop.engine.rules.texts import needs
@@ -36,8 +35,12 @@ from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
 from dctop.engine.rules.verdict import verdict
 from dctop.engine.rules.window import ACTIVE, NS, Window
 from dctop.engine.training.inferlog import WORKLOAD as INFER
-from dctop.engine.training.runstate import RunState
 from dctop.probes.base import Sample
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+    from dctop.engine.training.runstate import RunState
+
 
 MOST_RUNS = 4
 """Of more active runs than this every other is judged each second, as long as only steps came."""
@@ -364,7 +367,7 @@ class RuleEngine:
         for run in current:
             known = self._runs.get(run.id)
             if known is None:
-                known = self._runs[run.id] = KnownRun(RunWindow(w))
+                known = self._runs[run.id] = KnownRun(_window(w))
             mark = (run.seq, run.status, len(run.events), run.step)
             if run.id in waits and mark[1:3] == known.mark[1:3]:
                 active.add(known.window.subject)
@@ -554,6 +557,13 @@ class RuleEngine:
                 elif (track.pending or track.open) and status[problem] != "firing":
                     status[problem] = "suspect"
         return status
+
+
+def _window(w: Window) -> RunWindow:
+    """Read with the first run, and what it takes of a run with it."""
+    from dctop.engine.rules.runwindow import RunWindow
+
+    return RunWindow(w)
 
 
 def _replaces(new: RunState, old: RunState) -> bool:

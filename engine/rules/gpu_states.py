@@ -24,7 +24,6 @@ from dctop.engine.rules.base import (
 )
 from dctop.engine.rules.gpu_devices import gpu_key
 from dctop.engine.rules.window import NS, Trail, Window, finite, median
-from dctop.engine.training.runlog import kept, part
 
 POWER_CAP, HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, HW_BRAKE = 0x4, 0x8, 0x20, 0x40, 0x80
 LANE_GB_S = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
@@ -354,6 +353,10 @@ class GpuThrottlePower(NodeRule):
 def slower_pct(w: Window) -> float:
     """How much slower the steps of a running GPU training became: median of the last 50 against that of 200
     before the last 100; 0 where none runs or it is too young."""
+    if not w.runs:
+        return 0.0
+    from dctop.engine.training.runlog import kept, part
+
     worst = 0.0
     for run in w.runs:
         if run.status != "running" or (run.device or "").startswith("cpu") or kept(run.columns) < 200:

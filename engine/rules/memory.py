@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -27,9 +27,12 @@ from dctop.engine.rules.base import (
     span,
 )
 from dctop.engine.rules.deaths import age, end_of, exit_code, whole
-from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import Trail, Window
-from dctop.engine.training.runstate import RunEvent
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+    from dctop.engine.training.runstate import RunEvent
+
 
 MIB = 1 << 20
 Remedies = list[str | tuple[str, Mapping[str, object]]]

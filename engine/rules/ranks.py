@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dctop.engine.rules.base import (
     CRITICAL,
@@ -27,8 +27,11 @@ from dctop.engine.rules.base import (
     num,
 )
 from dctop.engine.rules.deaths import age, end_of
-from dctop.engine.rules.runwindow import RunWindow
-from dctop.engine.training.ranks import RankState
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+    from dctop.engine.training.ranks import RankState
+
 
 Remedies = list[str | tuple[str, Mapping[str, object]]]
 CAUSES = ("data", "h2d", "compute", "other")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dctop.engine.rules.base import Outcome, Rule, RunRule
-from dctop.engine.rules.runwindow import RunWindow
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+
 
 MODULES = (
     "deaths",
@@ -76,6 +79,11 @@ ABOUT_RUNS: Mapping[str, tuple[Told, ...]] = {
     "gpu_choice": (
         Told("cpu-fallback", "utilisation", "training"),
         Told("tensor-core-off", "utilisation", "training"),
+    ),
+    "ranks": (
+        Told("straggler-wait", "utilisation", "training"),
+        Told("nccl-timeout", "framework", "training"),
+        Told("rank-missing", "framework", "training"),
     ),
     "inference": (
         Told("infer-latency-regression", "inference", "inference"),

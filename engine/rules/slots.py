@@ -18,13 +18,16 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dctop.engine.rules.base import Item, Needs, Outcome, Reading, Rule, RunRule
-from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.tracks import Track
 from dctop.engine.rules.window import NS
-from dctop.engine.training.runstate import RunState
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+    from dctop.engine.training.runstate import RunState
+
 
 log = logging.getLogger("dctop.engine.rules.engine")
 T = TypeVar("T")

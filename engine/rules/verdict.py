@@ -7,9 +7,14 @@ over 50 steps, survival by getting 50 steps past where the other one fell.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dctop.engine.rules.base import Prediction, num
-from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.texts import catalogue
+
+if TYPE_CHECKING:
+    from dctop.engine.rules.runwindow import RunWindow
+
 
 STEPS = 50
 MET = 0.20

@@ -9,8 +9,9 @@ import signal
 from pathlib import Path
 
 from dctop.engine import paths
+from dctop.engine.training.folder import run_ids
 from dctop.engine.training.runstate import RunState
-from dctop.engine.training.watcher import load_run, run_ids, start_ticks
+from dctop.engine.training.watcher import load_run, start_ticks
 
 ACTIVE = frozenset(("starting", "running", "stopping"))
 

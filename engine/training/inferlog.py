@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dctop.engine.training.runstate import RunState
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunState
 
 WORKLOAD = "infer"
 PARTS = ("coldstart", "inputs", "determinism", "latency", "throughput", "eval", "baseline")

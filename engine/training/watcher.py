@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dctop.engine.training.exposure import ExposureWatch
+from dctop.engine.training.folder import RunsFolder
 from dctop.engine.training.runlog import RunReader
 from dctop.engine.training.runstate import RunEvent, RunState, Status
 from dctop.engine.training.trouble import TroubleWatch
@@ -18,7 +19,6 @@ from dctop.engine.training.trouble import TroubleWatch
 MAX_RUNS = 20
 FRESH_NS = 60 * 10**9
 """A run of another host is believed to live as long as its log is not older."""
-_SETTLE_NS = 2 * 10**9
 _ENDED: frozenset[str] = frozenset(("finished", "stopped", "failed", "killed", "lost"))
 _STATUSES: dict[str, Status] = {
     "finished": "finished", "stopped": "stopped", "failed": "failed", "killed": "killed", "lost": "lost",
@@ -205,7 +205,7 @@ class RunWatcher:
         """Ids not loaded yet, newest first."""
         self._removed: dict[str, RunState] = {}
         """Runs whose directory went while they were going on: nobody else can tell of them any more."""
-        self._folder_mark: int | None = None
+        self._folder = RunsFolder(runs_dir, wall)
         self._states: tuple[RunState, ...] = ()
 
     def poll(self) -> bool:
@@ -230,16 +230,11 @@ class RunWatcher:
     # -- folder -----------------------------------------------------------------------------------
 
     def _scan(self) -> bool:
-        """Look at the folder if its time says something was created or removed in it."""
-        try:
-            mark = os.stat(self.runs_dir).st_mtime_ns
-        except OSError:
-            mark = 0
-        if mark == self._folder_mark:
+        """What came and went in the folder."""
+        found = self._folder.news()
+        if found is None:
             return False
-        # Two changes within one tick of the file system's clock look like one: look again once it is old.
-        self._folder_mark = mark if self._wall() - mark > _SETTLE_NS else None
-        names = run_ids(self.runs_dir)[:MAX_RUNS]
+        names = found[:MAX_RUNS]
         gone = [name for name in self._runs if name not in names]
         for name in gone:
             self._drop(name)
@@ -282,18 +277,6 @@ class RunWatcher:
         states.sort(key=lambda s: s.id, reverse=True)
         states.sort(key=lambda s: s.status in _ENDED)
         self._states = tuple(states)
-
-
-def run_ids(runs_dir: Path) -> list[str]:
-    """Ids of all runs, newest first (ids begin with their time)."""
-    try:
-        with os.scandir(runs_dir) as entries:
-            names = [
-                e.name for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=False)
-            ]
-    except OSError:
-        return []
-    return sorted(names, reverse=True)
 
 
 def has_ended(directory: Path) -> bool:

@@ -24,8 +24,9 @@ from typing import Any
 from dctop.engine.live import LiveEngine
 from dctop.engine.rules.alert import RANK, Alert
 from dctop.engine.training import control, infer, launcher
+from dctop.engine.training.folder import run_ids
 from dctop.engine.training.runstate import RunState
-from dctop.engine.training.watcher import RunFollower, load_run, run_ids
+from dctop.engine.training.watcher import RunFollower, load_run
 from tests.faults.hours import add_up, page, read
 from tests.faults.scenarios import BY_NAME, Part, Scenario, nth, seconds_of, seed_of
 from tests.faults.sections import write

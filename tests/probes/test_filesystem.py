@@ -80,22 +80,87 @@ def test_a_real_filesystem_that_becomes_read_only_and_back(tmpfs: Path) -> None:
     probe.close()
 
 
+def asking() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == "dctop-statvfs"]
+
+
 @as_root
-def test_a_mount_that_comes_and_goes_takes_its_thread_with_it(tmp_path: Path) -> None:
+def test_a_mount_that_comes_and_goes_is_read_while_it_is_there_and_leaves_no_thread(tmp_path: Path) -> None:
     where = tmp_path / "m"
     where.mkdir()
     probe = FilesystemProbe()
     probe.read()
-    before = set(threading.enumerate())
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "x", str(where)], check=True)
     try:
         assert facts(probe.read(), str(where))["size_bytes"] == 2 << 20
-        (new,) = set(threading.enumerate()) - before
     finally:
         subprocess.run(["umount", str(where)], check=True)
     assert not facts(probe.read(), str(where))
-    new.join(30)
-    assert not new.is_alive()
+    for thread in asking():
+        thread.join(30)
+        assert not thread.is_alive()
+    probe.close()
+
+
+def test_while_none_hangs_one_thread_asks_for_all_of_them_and_ends(tmp_path: Path) -> None:
+    by: list[threading.Thread] = []
+
+    def statvfs(path: str) -> os.statvfs_result:
+        by.append(threading.current_thread())
+        return numbers()
+
+    mounts = {f"m{i}": "ext4" for i in range(20)}
+    probe = FilesystemProbe(tree(tmp_path, **mounts), statvfs=statvfs, deadline_s=120)
+    for n in (1, 2):
+        probe.read()
+        assert len(by) == 20 * n and len(set(by)) == n
+        by[-1].join(30)
+        assert not by[-1].is_alive()
+    probe.close()
+
+
+@pytest.mark.parametrize("slow", ["first", "last", "all but one"])
+def test_however_many_hang_at_once_the_others_are_read_in_the_same_reading(tmp_path: Path, slow: str) -> None:
+    names = [f"m{i}" for i in range(12)]
+    hanging = {"first": names[:3], "last": names[-3:], "all but one": names[:-1]}[slow]
+    go = threading.Event()
+    calls: list[str] = []
+
+    def statvfs(path: str) -> os.statvfs_result:
+        calls.append(path)
+        if path[1:] in hanging:
+            go.wait()
+        return numbers()
+
+    probe = FilesystemProbe(tree(tmp_path, **dict.fromkeys(names, "nfs")), statvfs=statvfs, deadline_s=0.4)
+    for n in (1, 2):
+        sample = probe.read()
+        hung = [name for name in names if facts(sample, f"/{name}")["hung"]]
+        assert hung == hanging
+        assert all(facts(sample, f"/{name}")["size_bytes"] for name in names if name not in hanging)
+        assert [calls.count(f"/{name}") for name in hanging] == [1] * len(hanging), "asked, and once only"
+        assert calls.count(f"/{next(name for name in names if name not in hanging)}") == n
+    go.set()
+    for thread in asking():
+        thread.join(30)
+    assert not any(facts(probe.read(), f"/{name}")["hung"] for name in names)
+    probe.close()
+
+
+def test_where_no_thread_can_be_started_that_is_said_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = FilesystemProbe(tree(tmp_path, data="ext4"), statvfs=lambda path: numbers())
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as m:
+        m.setattr(threading.Thread, "start", refuse)
+        sample = probe.read()
+    assert facts(sample, "/data")["size_bytes"] is None and facts(sample, "/data")["hung"] == 0
+    assert "can't start new thread" in sample.problems[0]
+    assert facts(probe.read(), "/data")["size_bytes"]
     probe.close()
 
 
@@ -170,8 +235,8 @@ def test_closing_and_leaving_do_not_wait_for_a_call_that_is_out(tmp_path: Path) 
     server = Server("/nfs")
     probe = FilesystemProbe(tree(tmp_path, nfs="nfs"), statvfs=server.statvfs, deadline_s=0.01)
     probe.read()
-    (thread,) = (w._thread for w in probe._watches)
-    assert thread is not None and thread.daemon
+    (thread,) = asking()
+    assert thread.daemon
     probe.close()
     assert thread.is_alive()
     server.go.set()

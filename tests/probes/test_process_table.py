@@ -293,6 +293,40 @@ def test_a_reading_takes_no_real_time_over_unknown_names() -> None:
     names.close()
 
 
+def test_the_thread_that_looks_names_up_ends_when_all_are_known_and_comes_again() -> None:
+    by: list[threading.Thread] = []
+
+    def lookup(uid: int) -> str | None:
+        by.append(threading.current_thread())
+        return str(uid)
+
+    names = UserNames(lookup, patience_s=30)
+    for uid in (1, 2):
+        assert names.get(uid) == (True, str(uid))
+        assert by[-1].daemon
+        by[-1].join(30)
+        assert not by[-1].is_alive()
+    names.close()
+
+
+def test_names_asked_for_while_one_lookup_hangs_come_after_it_from_the_same_thread() -> None:
+    go = threading.Event()
+    by: list[threading.Thread] = []
+
+    def lookup(uid: int) -> str | None:
+        by.append(threading.current_thread())
+        go.wait()
+        return str(uid)
+
+    names = UserNames(lookup, patience_s=0.01)
+    assert [names.get(uid) for uid in (1, 2, 3)] == [(False, None)] * 3
+    go.set()
+    by[0].join(30)
+    assert [names.get(uid) for uid in (1, 2, 3)] == [(True, "1"), (True, "2"), (True, "3")]
+    assert len(set(by)) == 1
+    names.close()
+
+
 def test_arguments_that_are_not_there_yet_are_asked_for_once_more(fake: FakeProc) -> None:
     fake.put(1, cmdline=b"")
     fake.put(2, cmdline=b"")

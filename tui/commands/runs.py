@@ -107,7 +107,8 @@ def _resume(state: RunState, args: Namespace) -> int:
 
 def _list(as_json: bool, everything: bool) -> int:
     from dctop.engine import paths
-    from dctop.engine.training.watcher import load_run, run_ids
+    from dctop.engine.training.folder import run_ids
+    from dctop.engine.training.watcher import load_run
 
     names = run_ids(paths.runs_dir())
     shown = names if everything else names[:SHOWN]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from typing import TYPE_CHECKING
 
-from dctop.engine.training.runstate import RunState
 from dctop.tui.draw import units
 from dctop.tui.draw.buckets import Buckets, bridge, stretch
 from dctop.tui.draw.glyphs import glyphs
@@ -13,6 +13,10 @@ from dctop.tui.draw.graph import area_rows, envelope, samples
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row, S, Span, blank
 from dctop.tui.panes.parts import fill
+
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunState
+
 
 AXIS = 8
 """Cells of the scale at the left of a large curve."""

@@ -11,7 +11,6 @@ from dctop.tui.draw.rows import Row, S, Span, fit_row
 from dctop.tui.draw.text import wrap
 from dctop.tui.intents import Intent, ShowGpu
 from dctop.tui.keys import Action
-from dctop.tui.panes import gpu_rows
 from dctop.tui.panes.base import View
 from dctop.tui.panes.gpu_data import Gpu, GpuBook
 from dctop.tui.panes.parts import DataPane, message, outside
@@ -118,6 +117,8 @@ class GpuPane(DataPane):
         if not gpus:
             self._shown = []
             return self._none(view, snap, w, h)
+        from dctop.tui.panes import gpu_rows  # a node without a GPU does without
+
         each = h // max(1, len(whole))
         chosen = S.SELECT if view.focused else S.SELECT_DIM
         if len(gpus) <= MOST_BLOCKS and each >= 2:
@@ -144,6 +145,8 @@ class GpuPane(DataPane):
 
     def _blocks(self, view: View, gpus: list[Gpu], w: int, h: int, each: int, chosen: S) -> list[Row]:
         self._each, self._head, self._top, self._page, self._shown = h // len(gpus), 0, 0, len(gpus), gpus
+        from dctop.tui.panes import gpu_rows
+
         rows: list[Row] = []
         for x in gpus:
             made = gpu_rows.block(view, x, w, min(self._each, 12))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dctop.engine.rules.alert import Alert
-from dctop.engine.training import runmath
-from dctop.engine.training.runstate import RunState
 from dctop.tui.draw import units
 from dctop.tui.draw.bars import bar_spans
 from dctop.tui.draw.glyphs import Glyphs, glyphs
 from dctop.tui.draw.look import Look
 from dctop.tui.draw.rows import Row, S, Span, fit_row
 from dctop.tui.panes.parts import Item, item, items_row, outside
+
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunState
+
 
 ENDED_BADLY = ("failed", "killed", "lost")
 _INF = float("inf")
@@ -67,6 +70,8 @@ def status_row(run: RunState, w: int, look: Look) -> Row:
 
 def eta_text(run: RunState) -> str:
     """Time to finish: `12m14s` where fast and slow stretches agree within a tenth, else `11m-14m`."""
+    from dctop.engine.training import runmath
+
     left = runmath.time_left(run)
     if left is None or not units.known(left.high):
         return units.duration(run.eta_s, 6)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dctop.engine.metrics.model import Snapshot
-from dctop.engine.training.runstate import RunState
 from dctop.tui.draw import units
 from dctop.tui.draw.glyphs import glyphs
 from dctop.tui.draw.rows import Row, S, Span
@@ -25,7 +24,10 @@ from dctop.tui.panes.run_facts import (
     status_mark,
     status_row,
 )
-from dctop.tui.panes.run_time import phase_rows
+
+if TYPE_CHECKING:
+    from dctop.engine.training.runstate import RunState
+
 
 ACTIVE = ("starting", "running", "stopping")
 
@@ -93,6 +95,8 @@ class TrainingPane(DataPane):
         if run is None:
             self._listed = ()
             return self._none(view, w, h)
+        from dctop.tui.panes.run_time import phase_rows
+
         look = view.look
         ended = ending_row(run, view.source.alerts(), w, look)
         if h == 1:

@@ -50,12 +50,17 @@ class RuleText:
 class Catalogue:
     """One language."""
 
+    lang: str
     rules: Mapping[str, RuleText]
     needs: Mapping[str, str]
     words: Mapping[str, str]
     """Words the commands print around the texts."""
-    report: Mapping[str, str]
-    """What a report says of its own (`engine.report`)."""
+
+    @property
+    def report(self) -> Mapping[str, str]:
+        """What a report says of its own (`engine.report`); nobody else reads it."""
+        found: Mapping[str, str] = import_module(f"{__name__}.{self.lang}_report").REPORT
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dctop.engine.rules.texts import Catalogue, Texts
-from dctop.engine.rules.texts.en_report import REPORT
 
 # fmt: off
 NEEDS: dict[str, str] = {
@@ -114,4 +113,4 @@ WORDS: dict[str, str] = {
     "board.blind.one": "NOT CHECKED 1 rule",
 }
 
-CATALOGUE = Catalogue(Texts("en"), NEEDS, WORDS, REPORT)
+CATALOGUE = Catalogue("en", Texts("en"), NEEDS, WORDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dctop.engine.rules.texts import Catalogue, Texts
-from dctop.engine.rules.texts.zh_report import REPORT
 
 # fmt: off
 NEEDS: dict[str, str] = {
@@ -114,4 +113,4 @@ WORDS: dict[str, str] = {
     "board.blind.one": "未检查 1 条规则",
 }
 
-CATALOGUE = Catalogue(Texts("zh"), NEEDS, WORDS, REPORT)
+CATALOGUE = Catalogue("zh", Texts("zh"), NEEDS, WORDS)

@@ -15,8 +15,9 @@ import pytest
 
 from dctop.engine import paths
 from dctop.engine.training import control, launcher, wckpt
+from dctop.engine.training.folder import run_ids
 from dctop.engine.training.runstate import PHASES, RunState
-from dctop.engine.training.watcher import RunWatcher, run_ids, start_ticks
+from dctop.engine.training.watcher import RunWatcher, start_ticks
 from tests.fakes.runs import FASHION, find, kinds, make_run, start, wait, wait_end, write_idx
 
 
