@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dctop.engine.rules.engine import RuleEngine
 
 log = logging.getLogger(__name__)
-KIND = "begun"
 LARGEST = 2_000_000
 """Bytes packed at most: a node of a hundred disks and sixteen GPUs takes a tenth."""
 

@@ -9,12 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dctop.engine.recording.begun import KIND
 from dctop.engine.recording.codec import Cell
 from dctop.engine.recording.opening import scan
 from dctop.engine.recording.plain import RUN_HOT, alert_from, load, run_event_from, run_from
 from dctop.engine.recording.runlines import RunLines
-from dctop.engine.recording.schema import Damaged, SqlValue, checked, unseal
+from dctop.engine.recording.schema import BEGUN, Damaged, SqlValue, checked, unseal
 from dctop.engine.recording.steps import StepColumns, decode_steps
 from dctop.engine.rules.alert import Alert
 from dctop.engine.training.ranks import from_text
@@ -124,7 +123,7 @@ class Moments:
 
     def begun(self) -> tuple[int, object] | None:
         """Frame and body of what the rules knew at the beginning; None: not recorded, or damaged."""
-        n = self._listing.at(KIND, 1 << 62)
+        n = self._listing.at(BEGUN, 1 << 62)
         try:
             found = None if n is None else self._listing.body(self._db, n, lambda row: (row[1], row[4]))
         except Damaged:

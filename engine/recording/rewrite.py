@@ -25,6 +25,7 @@ from dctop.engine.recording.plain import load
 from dctop.engine.recording.reader import Recording
 from dctop.engine.recording.runtake import Changes
 from dctop.engine.recording.schema import (
+    BEGUN,
     CHUNK_FRAMES,
     STEP_CHUNK,
     Damaged,
@@ -259,11 +260,11 @@ def _listings(
     """Which alerts and runs are shown in the part."""
     listed: dict[str, set[object]] = {"alerts": set(), "runs": set()}
     found = list(_rows(source, "listing", "seq,wall_ns,kind,body"))
-    rows = _in_force([row for row in found if row[3] != begun.KIND], 3, 1, part)
+    rows = _in_force([row for row in found if row[3] != BEGUN], 3, 1, part)
     # What the rules knew at the beginning holds for a part only if that is in it.
-    rows += [row for row in found if row[3] == begun.KIND and part.seq0 <= int(row[1] or 0) <= part.seq1]
+    rows += [row for row in found if row[3] == BEGUN and part.seq0 <= int(row[1] or 0) <= part.seq1]
     for n, row in enumerate(rows, 1):
-        if row[3] == begun.KIND:
+        if row[3] == BEGUN:
             if changer is not None:
                 row = (*row[:4], begun.changed(row[4], _names(changer)))
             _insert(target, "listing", (n, *row[1:]))

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from itertools import chain
 
 from dctop.engine.recording.masking import mask_text
-from dctop.engine.recording.opening import scan
 from dctop.engine.recording.schema import Damaged, seal, unseal
 
 LINES = 20
@@ -54,6 +53,8 @@ class RunLines:
         self.damaged = False
 
     def refresh(self) -> None:
+        from dctop.engine.recording.opening import scan  # who writes needs nothing of it
+
         if not self._there:
             sql = "SELECT 1 FROM sqlite_master WHERE type='table' AND name='output'"
             self._there = self._db.execute(sql).fetchone() is not None

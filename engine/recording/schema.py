@@ -21,6 +21,8 @@ USER_VERSION: Final = MAJOR * 1000 + MINOR
 """major*1000+minor. Minor: additive, an older reader ignores what it does not know. Major: it refuses."""
 CHUNK_FRAMES: Final = 60
 STEP_CHUNK: Final = 512
+BEGUN: Final = "begun"
+"""The kind of the listing that says what the rules knew when recording began (begun.py)."""
 STEP_THIN: Final = 16
 """Of a closed step chunk, this many evenly spaced steps are kept beside it for far views of long runs."""
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from dctop.engine.metrics.derived import CATALOGUE
 from dctop.engine.recording import registry, runlines, schema
-from dctop.engine.recording.begun import KIND
 from dctop.engine.recording.codec import encode_table
 from dctop.engine.recording.flatten import CONTROL, DERIVED, Cells, FlatFrame, clean, mark_new
 from dctop.engine.recording.masking import mask_text, mask_tree
@@ -29,7 +28,15 @@ from dctop.engine.recording.proctable import encode_tables
 from dctop.engine.recording.retention import shrink
 from dctop.engine.recording.rollup import NumberTaker, rollups
 from dctop.engine.recording.runtake import Changes, StepBatch
-from dctop.engine.recording.schema import CHUNK_FRAMES, STEP_CHUNK, RecordingError, SqlValue, row_crc, seal
+from dctop.engine.recording.schema import (
+    BEGUN,
+    CHUNK_FRAMES,
+    STEP_CHUNK,
+    RecordingError,
+    SqlValue,
+    row_crc,
+    seal,
+)
 from dctop.engine.recording.steps import encode_steps, join, thin, wall_range
 from dctop.engine.recording.tailrow import TailCoder
 from dctop.engine.version import version
@@ -302,7 +309,7 @@ class Store:
         for run, lines in changes.logs:
             runlines.write(self.db, run, item.seq, item.wall_ns, lines)
         if changes.begun is not None:
-            self._log("listing", (item.seq, item.wall_ns, KIND, changes.begun))
+            self._log("listing", (item.seq, item.wall_ns, BEGUN, changes.begun))
 
     def _log(self, table: str, row: tuple[SqlValue, ...]) -> None:
         """Append to a log table. The CRC covers the row's number, so a missing row shows."""
