@@ -22,7 +22,6 @@ from dctop.engine.rules.anomaly import Anomaly
 from dctop.engine.rules.base import Item, Needs, Reading, Rule
 from dctop.engine.rules.machine import EventMachine, MachineState, StateMachine
 from dctop.engine.rules.registry import Unread
-from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.slots import KnownRun
 from dctop.engine.rules.tracks import Moment, Track
 
@@ -275,6 +274,8 @@ def recall(engine: RuleEngine, data: Mapping[str, Tree], frame: Frame | None) ->
 
 
 def _recall(engine: RuleEngine, data: Mapping[str, Tree], frame: Frame | None) -> None:
+    from dctop.engine.rules.runwindow import RunWindow  # who only writes needs it with the first run
+
     if data["version"] != VERSION:
         raise NotTaken(f"version {data['version']}")
     reader = _Reader(data["classes"], {r.id: r for r in engine.rules})
