@@ -62,16 +62,20 @@ FAST = (
     ),
     Spec(("nvmlDeviceGetTotalEccErrors",), (Part("ecc_corrected", COUNT),), (0, 0), "<Q"),
     Spec(("nvmlDeviceGetTotalEccErrors",), (Part("ecc_uncorrected", COUNT),), (1, 0), "<Q"),
+    # The second number of these two is the length of the driver's sampling period: no metric.
+    Spec(
+        ("nvmlDeviceGetEncoderUtilization",),
+        (Part("encoder_util_pct", PERCENT),), (), "<I4x", apart=True, unused=1,
+    ),
+    Spec(
+        ("nvmlDeviceGetDecoderUtilization",),
+        (Part("decoder_util_pct", PERCENT),), (), "<I4x", apart=True, unused=1,
+    ),
 )  # fmt: skip
 _WORD = struct.Struct("<I")
 _MEMORY = (
     ("nvmlDeviceGetMemoryInfo_v2", MEMORY_V2, struct.Struct("<I4xQQQQ")),
     ("nvmlDeviceGetMemoryInfo", None, struct.Struct("<QQQ")),
-)
-# The second number of these two is the length of the driver's sampling period: no metric.
-VIDEO = (
-    ("nvmlDeviceGetEncoderUtilization", "encoder_util_pct"),
-    ("nvmlDeviceGetDecoderUtilization", "decoder_util_pct"),
 )
 FIELDS = (
     Field("energy_mj", 83),
@@ -198,11 +202,6 @@ class Device:
             if (call := lib.function(name)) is not None
         ]
         self._memory_buffer = ctypes.create_string_buffer(64)
-        self._video = [
-            (call, name, id_)
-            for name, id_ in VIDEO
-            if self.parent is None and (call := lib.function(name)) is not None
-        ]
         call = lib.function("nvmlDeviceGetFieldValues") if self.parent is None else None
         self._fields = None if call is None else Fields(call, self.handle, FIELDS)
         self._energy = lib.function("nvmlDeviceGetTotalEnergyConsumption") if self.parent is None else None
@@ -227,7 +226,7 @@ class Device:
         processes: list[GpuProcess] | None = None
         self._calling, self._caller = "", self._readings
         if not trouble.code and self._readings.read(values, trouble):
-            for step in (self._read_video, self._read_fields, self._read_activity):
+            for step in (self._read_fields, self._read_activity):
                 if not trouble.code:
                     step(values, trouble)
         if not trouble.code:
@@ -290,26 +289,6 @@ class Device:
                 values[used_key] = used
             return int(total)
         return None
-
-    def _read_video(self, values: dict[str, Value], trouble: Trouble) -> None:
-        share, period = ctypes.c_uint(), ctypes.c_uint()
-        for one in tuple(self._video):
-            call, name, id_ = one
-            self._calling = name
-            code = call(self.handle, ctypes.byref(share), ctypes.byref(period))
-            if trouble.code:
-                return
-            if code in NEVER:
-                self._video.remove(one)
-                continue
-            values[self.keys[id_]] = None
-            if code != OK:
-                if trouble.note(id_, name, code):
-                    return
-            elif share.value > PERCENT:
-                trouble.nonsense[id_] = share.value
-            else:
-                values[self.keys[id_]] = share.value
 
     def _read_fields(self, values: dict[str, Value], trouble: Trouble) -> None:
         keys = self.keys

@@ -42,8 +42,10 @@ SLOW = (
     Spec(("nvmlDeviceGetPersistenceMode",), (Part("persistence", FLAG),)),
     Spec(("nvmlDeviceGetComputeMode",), (Part("compute_mode", 9, names=COMPUTE_MODES),)),
     Spec(("nvmlDeviceGetMigMode",), (Part("mig_mode", FLAG), Part("mig_pending", FLAG)), (), "<II", True),
-    Spec(("nvmlDeviceGetBAR1MemoryInfo",), (Part("bar1_total_bytes", COUNT),), (), "<Q16x"),
-    Spec(("nvmlDeviceGetBAR1MemoryInfo",), (Part("bar1_used_bytes", COUNT),), (), "<16xQ"),
+    Spec(
+        ("nvmlDeviceGetBAR1MemoryInfo",),
+        (Part("bar1_total_bytes", COUNT), Part("bar1_used_bytes", COUNT)), (), "<Q8xQ",
+    ),
     Spec(("nvmlDeviceGetPowerManagementDefaultLimit",), (Part("power_default_w", MILLIWATT, 1000),)),
     Spec(
         ("nvmlDeviceGetPowerManagementLimitConstraints",),
