@@ -107,8 +107,8 @@ class Trouble:
 class Readings:
     """The readings of one device that it supports, made one after the other.
 
-    All of them write into one buffer, which is unpacked at once; while the numbers are those of the time before,
-    so is what they mean.
+    All of them write into one buffer, which is unpacked at once; while the numbers are those of the time
+    before, so is what they mean.
     """
 
     def __init__(
@@ -152,7 +152,8 @@ class Readings:
     def read(self, out: dict[str, Value], trouble: Trouble) -> bool:
         """Adds to `out`, in the catalogue's units; False where the device must not be called any more."""
         failed: dict[int, int] = {}
-        for i, (self.calling, call, args) in enumerate(self._calls):
+        for i, (name, call, args) in enumerate(self._calls):
+            self.calling = name
             code = call(*args)
             if code or trouble.code:
                 if trouble.code:

@@ -115,12 +115,14 @@ class GpuLost(NodeRule):
         if missing is not None:
             return missing
         out: list[Item] = []
-        for gpu in d.whole(w):
-            now = d.state(w, gpu)
+        gpus = d.whole(w)
+        names, places = d.texts(w, gpus, "gpu.name"), d.texts(w, gpus, "gpu.pci")
+        for gpu, now, name, pci in zip(gpus, d.states(w), names, places):
             if now not in ("lost", "hung"):
                 self._since.pop(gpu, None)
-                told = ((n, w.text(gpu_key(f"gpu.{n}", gpu))) for n in ("name", "pci"))
-                self._known[gpu] = {n: text for n, text in told if text}
+                known = self._known.get(gpu)
+                if known is None or known.get("name") != name or known.get("pci") != pci:
+                    self._known[gpu] = {n: text for n, text in (("name", name), ("pci", pci)) if text}
                 continue
             if self._since.get(gpu, ("",))[0] != now:
                 self._since[gpu] = (now, w.wall_ns)
@@ -167,9 +169,8 @@ class GpuResetRequired(NodeRule):
             return missing
         out: list[Item] = []
         readable = False
-        for gpu in d.whole(w):
-            now = d.state(w, gpu)
-            action = w.text(gpu_key("gpu.recovery_action", gpu))
+        gpus = d.whole(w)
+        for gpu, now, action in zip(gpus, d.states(w), d.texts(w, gpus, "gpu.recovery_action")):
             if now == "reset":
                 action = "reset"
             readable |= action is not None
@@ -214,8 +215,8 @@ class EccUncorrectable(NodeRule):
         if missing is not None:
             return missing
         out: list[Item] = []
-        for gpu in d.alive(w):
-            now = w.raw(gpu_key("gpu.ecc_uncorrected", gpu))
+        gpus = d.alive(w)
+        for gpu, now in zip(gpus, d.raws(w, gpus, "gpu.ecc_uncorrected")):
             if now is None:
                 continue
             past = self._seen.get(gpu)

@@ -239,8 +239,9 @@ class GpuHot(NodeRule):
         if missing is not None:
             return missing
         out: list[Item] = []
-        for gpu in d.alive(w):
-            temp, slow = d.num(w, gpu, "gpu.temp_c"), d.num(w, gpu, "gpu.temp_slowdown_c")
+        gpus = d.alive(w)
+        temps, slows = d.nums(w, gpus, "gpu.temp_c"), d.nums(w, gpus, "gpu.temp_slowdown_c")
+        for gpu, temp, slow in zip(gpus, temps, slows):
             if temp is None:
                 out.append(unknown(gpu))
                 continue
@@ -277,6 +278,8 @@ def others(w: Window, gpu: str, metric: str) -> float | None:
 def held(w: Window, gpu: str, bits: int, seconds: float = 60.0) -> float | None:
     """Share (0-1) of the last `seconds` in which any of `bits` was set; None if less than half was read."""
     masks = w.last(gpu_key("gpu.throttle_mask", gpu), seconds)
+    if not any(masks):
+        return 0.0  # all were read (NaN is true), and none set a bit
     known = finite(masks)
     if not known or 2 * len(known) < len(masks):
         return None
@@ -447,8 +450,8 @@ class GpuHwSlowdown(NodeRule):
             return missing
         out: list[Item] = []
         minute = w.mono_ns // (60 * NS)
-        for gpu in d.alive(w):
-            mask = d.num(w, gpu, "gpu.throttle_mask")
+        gpus = d.alive(w)
+        for gpu, mask in zip(gpus, d.nums(w, gpus, "gpu.throttle_mask")):
             seen = self._minutes.setdefault(gpu, deque())
             while seen and seen[0][0] <= minute - self.t["of"]:
                 seen.popleft()

@@ -77,6 +77,7 @@ class GpuPane(DataPane):
         self._head = 0
         """Rows above the first one."""
         self._shown: list[Gpu] = []
+        self._rows = gpu_rows.KeptRows()
 
     def title(self, view: View, w: int) -> tuple[Sequence[Span], Sequence[Span]]:
         snap = view.snap
@@ -125,9 +126,8 @@ class GpuPane(DataPane):
         if len(gpus) > h:
             gpus = whole
         self._each, self._head = 1, int(len(gpus) < h and h >= 4)
-        c = gpu_rows.columns(
-            w, max(len(x.label) + (x.parent is not None) for x in gpus), any(x.mark for x in gpus)
-        )
+        label = max([len(x.label) + (x.parent is not None) for x in gpus])
+        c = gpu_rows.columns(w, label, any(x.mark for x in gpus))
         room = h - self._head
         over = len(gpus) > room
         self._page = max(1, room - over)
@@ -135,7 +135,7 @@ class GpuPane(DataPane):
         self._shown = gpus[self._top : self._top + self._page]
         rows = [gpu_rows.heading(c, w, view.look)] if self._head else []
         for x in self._shown:
-            row = gpu_rows.row(view, x, c, w)
+            row = self._rows.row(view, x, c, w)
             rows += gpu_rows.picked([row], chosen) if x.uuid == self.book.chosen else [row]
         if over and room > 1:
             more = f"+{len(gpus) - len(self._shown)} more: arrows, or G for all"
