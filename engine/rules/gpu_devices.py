@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from dctop.engine.rules.base import NOT_APPLICABLE, Needs, Outcome, size
+from dctop.engine.rules.base import NOT_APPLICABLE, Needs, NodeRule, Outcome, size
 from dctop.engine.rules.window import Keys, Window
 from dctop.probes.catalogue import PROBE_OF
 
@@ -62,6 +63,31 @@ def texts(w: Window, gpus: tuple[str, ...], metric: str) -> list[str | None]:
     """`w.text` of each."""
     found = map(w.snap.values.get, _column(metric, gpus))
     return [v if isinstance(v, str) else None for v in found]
+
+
+class SiftingRule(NodeRule):
+    """Asked only when one of `reads` is another than before, on any device: of a GPU nearly everything else
+    moves every second."""
+
+    sifts = True
+    probes = ("gpu",)
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Metrics of the GPU probe."""
+
+    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
+        super().__init__(overrides)
+        self._sifted: list[object] = []
+
+    def stirred(self, w: Window) -> bool:
+        sample, gpus = w.frame.samples.get("gpu"), devices(w)
+        now: list[object] = [gpus]
+        if sample is not None:
+            get = sample.values.get
+            now.append(get("gpu.status"))
+            for metric in self.reads:
+                now += map(get, _column(metric, gpus))
+        before, self._sifted = self._sifted, now
+        return now != before
 
 
 def states(w: Window) -> list[str]:

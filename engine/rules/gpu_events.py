@@ -92,7 +92,7 @@ class XidRule(NodeRule):
         return Occurrence(entity, level, (e.seq, e.wall_ns), e.wall_ns, details, None, bool(f.get("old")))
 
 
-class GpuLost(NodeRule):
+class GpuLost(d.SiftingRule):
     """The driver says GPU_IS_LOST, does not report a device any more that it reported before, or a call about
     it does not come back. MIG devices come and go with their layout: only whole GPUs are judged. The row
     stays, so that nobody counts seven GPUs and thinks that is all there were."""
@@ -101,7 +101,7 @@ class GpuLost(NodeRule):
     problem = "compute"
     kind = "event"
     severities = "c"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.name", "gpu.pci")
     source = "NVML return codes; NVIDIA's Xid 79"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -148,7 +148,7 @@ class GpuLost(NodeRule):
         return Occurrence(gpu, CRITICAL, (now, self._since[gpu][1]), wall, details)
 
 
-class GpuResetRequired(NodeRule):
+class GpuResetRequired(d.SiftingRule):
     """The driver's recovery action is not `none`, or it says GPU_REQUIRES_RESET: until that was done work on
     this GPU fails or is not to be trusted."""
 
@@ -156,7 +156,7 @@ class GpuResetRequired(NodeRule):
     problem = "compute"
     kind = "event"
     severities = "c"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.recovery_action")
     source = "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION; NVIDIA GPU memory error management"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -195,7 +195,7 @@ class GpuResetRequired(NodeRule):
         return Occurrence(gpu, CRITICAL, (action, w.wall_ns), w.wall_ns, Details(evidence, facts, [remedy]))
 
 
-class EccUncorrectable(NodeRule):
+class EccUncorrectable(d.SiftingRule):
     """The volatile count of uncorrectable ECC errors rose. The aggregate count is the device's history, and
     what was counted before dctop started is nothing new; a count that fell was reset with the driver."""
 
@@ -203,7 +203,7 @@ class EccUncorrectable(NodeRule):
     problem = "compute"
     kind = "event"
     severities = "c"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.ecc_uncorrected")
     source = "DCGM health watch (DBE); NVML volatile counters"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:

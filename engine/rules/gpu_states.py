@@ -220,7 +220,7 @@ class PcieReplay(NodeRule):
         return Details(evidence, facts, ["reseat"])
 
 
-class GpuHot(NodeRule):
+class GpuHot(d.SiftingRule):
     """Within 5 °C of the device's own slowdown threshold (85 °C where it has none) for 60 s; clear 10 °C
     below that. The hotspot sensor is another one and reads higher."""
 
@@ -228,7 +228,7 @@ class GpuHot(NodeRule):
     problem = "compute"
     kind = "state"
     severities = "w"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.temp_c")
     thresholds: ClassVar[Mapping[str, float]] = {
         "margin_c": 5.0, "temp_c": 85.0, "clear_c": 10.0, "hold_s": 60.0,
     }  # fmt: skip
@@ -427,7 +427,7 @@ class GpuThrottleThermal(NodeRule):
         return Details(evidence, facts, ["air", "cap"])
 
 
-class GpuHwSlowdown(NodeRule):
+class GpuHwSlowdown(d.SiftingRule):
     """The hardware's own slowdown or the power brake (the supply asked for it) in 6 or more of the last 10
     minutes. Where heat is the reason its own rule tells; single blips when a job starts are none."""
 
@@ -435,7 +435,7 @@ class GpuHwSlowdown(NodeRule):
     problem = "compute"
     kind = "state"
     severities = "c"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.throttle_mask")
     thresholds: ClassVar[Mapping[str, float]] = {"minutes": 6.0, "of": 10.0, "hold_s": 0.0}
     source = "GPUd: hardware slowdown in 0.6 of the minutes over 10 minutes"
 
@@ -443,6 +443,9 @@ class GpuHwSlowdown(NodeRule):
         super().__init__(overrides)
         self._minutes: dict[str, deque[tuple[int, int]]] = {}
         """GPU -> (minute, bits seen in it)."""
+
+    def stirred(self, w: Window) -> bool:
+        return super().stirred(w) or any(self._minutes.values())  # minutes pass by themselves
 
     def judge(self, w: Window) -> Outcome:
         missing = d.missing(w, "gpu.throttle_mask")
