@@ -98,7 +98,7 @@ class Gpu:
     def throttle(self) -> tuple[Reason, ...]:
         """Why its clocks are not at their highest now."""
         mask = self.num("throttle_mask")
-        return () if mask is None or not 0 <= mask < 2**63 else throttle_reasons(mask)
+        return () if not mask or not 0 <= mask < 2**63 else throttle_reasons(mask)
 
     def slowed(self) -> tuple[Reason, ...]:
         return tuple([r for r in self.throttle() if r.slows])
@@ -217,13 +217,12 @@ def since(gpu: Gpu) -> str:
 
 def trouble(gpu: Gpu, alert: Alert | None, look: Look) -> tuple[int, str]:
     """(level, short mark with its glyph): the state, what the driver asks for, why it is slow, its alerts."""
-    g = glyphs(look)
     if gpu.gone:
         word = STATE_WORDS.get(gpu.state, gpu.state)
-        return 3, f"{g.critical} {outside(word, look)} since {since(gpu)}"
+        return 3, f"{glyphs(look).critical} {outside(word, look)} since {since(gpu)}"
     action = gpu.text("recovery_action")
     if action not in (None, "none"):
-        return 3, f"{g.critical} {outside(action, look)}"
+        return 3, f"{glyphs(look).critical} {outside(action, look)}"
     level = LEVELS.get(alert.severity, 0) if alert is not None else 0
     mark = ""
     slow = gpu.slowed()
@@ -236,6 +235,7 @@ def trouble(gpu: Gpu, alert: Alert | None, look: Look) -> tuple[int, str]:
         mark = alert.rule.removeprefix("gpu-")
     if not mark:
         return level, ""
+    g = glyphs(look)
     sign = (g.info, g.info, g.warning, g.critical)[level]
     return level, f"{sign} {outside(mark, look)}"
 
