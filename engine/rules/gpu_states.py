@@ -277,7 +277,7 @@ def others(w: Window, gpu: str, metric: str) -> float | None:
 
 def held(w: Window, gpu: str, bits: int, seconds: float = 60.0) -> float | None:
     """Share (0-1) of the last `seconds` in which any of `bits` was set; None if less than half was read."""
-    masks = w.last(gpu_key("gpu.throttle_mask", gpu), seconds)
+    masks = w.once(("masks", gpu, seconds), lambda: w.last(gpu_key("gpu.throttle_mask", gpu), seconds))
     if not any(masks):
         return 0.0  # all were read (NaN is true), and none set a bit
     known = finite(masks)
