@@ -11,7 +11,6 @@ from dctop.tui.draw.rows import Row, S, Span, fit_row
 from dctop.tui.draw.text import wrap
 from dctop.tui.intents import Intent, ShowGpu
 from dctop.tui.keys import Action
-from dctop.tui.panes import gpu_rows
 from dctop.tui.panes.base import View
 from dctop.tui.panes.gpu_data import Gpu, GpuBook
 from dctop.tui.panes.parts import DataPane, message, outside
@@ -77,7 +76,8 @@ class GpuPane(DataPane):
         self._head = 0
         """Rows above the first one."""
         self._shown: list[Gpu] = []
-        self._rows = gpu_rows.KeptRows()
+        self._kept: dict[str, tuple[tuple[object, ...], Row]] = {}
+        """UUID -> its row as it was drawn last, with what it was drawn from."""
 
     def title(self, view: View, w: int) -> tuple[Sequence[Span], Sequence[Span]]:
         snap = view.snap
@@ -119,6 +119,8 @@ class GpuPane(DataPane):
         if not gpus:
             self._shown = []
             return self._none(view, snap, w, h)
+        from dctop.tui.panes import gpu_rows  # a node without a GPU does without
+
         each = h // max(1, len(whole))
         chosen = S.SELECT if view.focused else S.SELECT_DIM
         if len(gpus) <= MOST_BLOCKS and each >= 2:
@@ -135,7 +137,7 @@ class GpuPane(DataPane):
         self._shown = gpus[self._top : self._top + self._page]
         rows = [gpu_rows.heading(c, w, view.look)] if self._head else []
         for x in self._shown:
-            row = self._rows.row(view, x, c, w)
+            row = gpu_rows.kept_row(self._kept, view, x, c, w)
             rows += gpu_rows.picked([row], chosen) if x.uuid == self.book.chosen else [row]
         if over and room > 1:
             more = f"+{len(gpus) - len(self._shown)} more: arrows, or G for all"
@@ -144,6 +146,8 @@ class GpuPane(DataPane):
 
     def _blocks(self, view: View, gpus: list[Gpu], w: int, h: int, each: int, chosen: S) -> list[Row]:
         self._each, self._head, self._top, self._page, self._shown = h // len(gpus), 0, 0, len(gpus), gpus
+        from dctop.tui.panes import gpu_rows
+
         rows: list[Row] = []
         for x in gpus:
             made = gpu_rows.block(view, x, w, min(self._each, 12))

@@ -64,25 +64,19 @@ FIGURES = (
 """What a row is drawn from."""
 
 
-class KeptRows:
-    """Rows as they were drawn last: one that shows the same again is the same object."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[tuple[object, ...], Row]] = {}
-
-    def row(self, view: View, g: Gpu, c: Columns, w: int) -> Row:
-        past = view.source.window(g.keys["util_pct"], min(max(0, c.history) + SPARE, HISTORY))
-        seen = (
-            [v if (v := g.last(m)) is not None else g.none(m, view.look) for m in FIGURES],
-            g.num("temp_slowdown_c"), bytes(past), g.label, g.parent, g.gone, g.level, g.mark,
-            c, w, view.look,
-        )  # fmt: skip
-        before = self._rows.get(g.uuid)
-        if before is not None and before[0] == seen:
-            return before[1]
-        made = row(g, c, w, view.look, past)
-        self._rows[g.uuid] = seen, made
-        return made
+def kept_row(kept: dict[str, tuple[tuple[object, ...], Row]], view: View, g: Gpu, c: Columns, w: int) -> Row:
+    """`row`; one that shows the same as the last one is that one, out of `kept` (by UUID)."""
+    past = view.source.window(g.keys["util_pct"], min(max(0, c.history) + SPARE, HISTORY))
+    seen = (
+        [v if (v := g.last(m)) is not None else g.none(m, view.look) for m in FIGURES],
+        g.num("temp_slowdown_c"), bytes(past), g.label, g.parent, g.gone, g.level, g.mark, c, w, view.look,
+    )  # fmt: skip
+    before = kept.get(g.uuid)
+    if before is not None and before[0] == seen:
+        return before[1]
+    made = row(g, c, w, view.look, past)
+    kept[g.uuid] = seen, made
+    return made
 
 
 def row(g: Gpu, c: Columns, w: int, look: Look, past: Sequence[float]) -> Row:
