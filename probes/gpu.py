@@ -17,6 +17,7 @@ from dctop.probes.gpu_later import AmdLater, IntelLater, NvidiaLater
 HEALTH_S = 5.0
 NOTHING_S = 10.0
 """Period where there is no GPU at all: one may still be plugged in, or its driver loaded."""
+_NONE = ("no library", "no device", "no driver")
 
 
 def makers(proc: str | Path = "/proc", sys: str | Path = "/sys") -> list[GpuMaker]:
@@ -39,10 +40,14 @@ class GpuProbe:
         self.period_s = 1.0
         self._period: float | None = None
         self.makers = makers(proc, sys)
+        self._anything = False
+        """There is a GPU, of whatever make."""
+        self._nothing: dict[str, tuple[int, MakerSample]] = {}
+        """Make -> when it was looked for (monotonic ns), and why there is none."""
 
     def read(self) -> Sample:
         mono, wall = time.monotonic_ns(), time.time_ns()
-        found = [_ask(maker.vendor, maker.read) for maker in self.makers]
+        found = [self._ask(maker, mono) for maker in self.makers]
         values: dict[str, Value] = {}
         processes: list[GpuProcess] = []
         events: list[KernelEvent] = []
@@ -56,15 +61,28 @@ class GpuProbe:
         best = next((one for one in found if one.status == "ok"), found[0])
         for maker, one in zip(self.makers, found):
             # Beside another maker's working GPUs the reason would be lost otherwise.
-            if one is not best and one.status not in ("ok", "no library", "no device", "no driver"):
+            if one is not best and one.status != "ok" and one.status not in _NONE:
                 problems.append(f"{maker.vendor}: {one.status}: {one.detail}")
         values["gpu.status"], values["gpu.detail"] = best.status, best.detail
         values["gpu.count"] = sum(counts) if counts else None
         self._period = self._period or self.period_s
-        anything = any(key.startswith("gpu.state{") for key in values) or best.status in ("ok", "hung")
+        anything = _has_devices(values) or best.status in ("ok", "hung")
         self.period_s = self._period if anything else max(NOTHING_S, self._period)
+        self._anything = anything
         asked = any(one.status == "ok" for one in found)
         return Sample("gpu", mono, wall, values, None, events, tuple(problems), processes if asked else None)
+
+    def _ask(self, maker: GpuMaker, mono_ns: int) -> MakerSample:
+        """Where there are GPUs of one make, the others are looked for no oftener than where there is none."""
+        known = self._nothing.get(maker.vendor)
+        if known is not None and self._anything and mono_ns - known[0] < NOTHING_S * 1e9:
+            return known[1]
+        one = _ask(maker.vendor, maker.read)
+        if one.status in _NONE and not one.events and not _has_devices(one.values):
+            self._nothing[maker.vendor] = mono_ns, one
+        else:
+            self._nothing.pop(maker.vendor, None)
+        return one
 
     def close(self) -> None:
         for maker in self.makers:
@@ -93,6 +111,10 @@ class GpuHealthProbe:
 
     def close(self) -> None:
         """The makers are the other probe's to close."""
+
+
+def _has_devices(values: dict[str, Value]) -> bool:
+    return any(key.startswith("gpu.state{") for key in values)
 
 
 def _ask(vendor: str, read: Callable[[], MakerSample]) -> MakerSample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dctop.probes.files import number, printable, read_some
@@ -19,6 +20,8 @@ class NvidiaNode:
         """PCI addresses of display and 3D controllers."""
         self.driver: str | None = None
         """Version of the loaded kernel module."""
+        self._ours: dict[tuple[str, int], bool] = {}
+        """(PCI address, inode of its folder) -> whether it is one of NVIDIA's GPUs."""
         self.known: dict[str, tuple[str | None, str | None]] = {}
         """What the kernel module lists: PCI address -> (UUID, model). Empty where it lists nothing."""
 
@@ -30,16 +33,15 @@ class NvidiaNode:
         return self.bus, self.driver, tuple(sorted(self.known))
 
     def _devices(self) -> list[str]:
+        """Whose a device is stays as long as its folder does: a big node has hundreds of them."""
         try:
-            devices = list((self._sys / "bus/pci/devices").iterdir())
+            with os.scandir(self._sys / "bus/pci/devices") as entries:
+                devices = {(d.name, d.inode()): d.path for d in entries}
         except OSError:
+            self._ours = {}
             return []
-        return [
-            d.name
-            for d in devices
-            if (read_some(d / "vendor") or b"").strip() == b"0x10de"
-            and (read_some(d / "class") or b"").startswith((b"0x0300", b"0x0302"))
-        ]
+        self._ours = {d: self._ours[d] if d in self._ours else _is_ours(path) for d, path in devices.items()}
+        return [name for (name, _), ours in self._ours.items() if ours]
 
     def _version(self) -> str | None:
         """Out of /proc/driver/nvidia/version."""
@@ -100,3 +102,8 @@ class NvidiaNode:
         if status == "no permission":
             return f"{what}: check the rights of /dev/nvidia* and the container's device rules"
         return f"{what} ({on_bus})"
+
+
+def _is_ours(path: str) -> bool:
+    vendor, kind = read_some(Path(path, "vendor")), read_some(Path(path, "class"))
+    return (vendor or b"").strip() == b"0x10de" and (kind or b"").startswith((b"0x0300", b"0x0302"))

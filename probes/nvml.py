@@ -116,11 +116,13 @@ class Field(NamedTuple):
 
 FIELD = struct.Struct("<IIqqiiQ")
 """fieldId, scopeId, timestamp, latency, valueType, nvmlReturn, value."""
-_DOUBLE, _UINT, _SLL, _SINT, _USHORT = 0, 1, 4, 5, 6
+_DOUBLE, _UINT, _ULL, _SLL, _SINT, _USHORT = 0, 1, 3, 4, 5, 6
 
 
 def typed(kind: int, raw: int) -> int | float:
     """The value of a field out of its eight bytes: of smaller types only theirs are written."""
+    if kind == _ULL:
+        return raw
     if kind == _UINT:
         return raw & 0xFFFFFFFF
     if kind == _DOUBLE:
@@ -136,7 +138,7 @@ def typed(kind: int, raw: int) -> int | float:
 class Fields:
     """Field values of one device in one call. A field that is not supported is asked for no more."""
 
-    __slots__ = ("_buffer", "_call", "_format", "_handle", "_wanted", "failed")
+    __slots__ = ("_buffer", "_call", "_fine", "_format", "_handle", "_names", "_plain", "_wanted", "failed")
 
     def __init__(self, call: Function, handle: ctypes.c_void_p, wanted: Sequence[Field]) -> None:
         self._call, self._handle = call, handle
@@ -150,6 +152,9 @@ class Fields:
         for i, f in enumerate(wanted):
             FIELD.pack_into(self._buffer, i * FIELD.size, f.id, f.scope, 0, 0, 0, UNINITIALIZED, 0)
         self._format = struct.Struct("<" + "24xiiQ" * len(wanted))
+        self._names = tuple(f.key for f in wanted)
+        self._fine = (OK,) * len(wanted)
+        self._plain = (_ULL,) * len(wanted)
 
     def read(self, out: dict[str, int | float]) -> int:
         """Adds what was read to `out`; the code of the call as a whole."""
@@ -161,11 +166,15 @@ class Fields:
         if code != OK:
             return code
         flat = self._format.unpack_from(self._buffer)
+        if flat[1::3] == self._fine:
+            kinds, numbers = flat[::3], flat[2::3]
+            out.update(zip(self._names, numbers if kinds == self._plain else map(typed, kinds, numbers)))
+            return OK
         unsupported = False
         for i, f in enumerate(wanted):
             kind, result, raw = flat[3 * i : 3 * i + 3]
             if result == OK:
-                out[f.key] = raw if kind == 3 else typed(kind, raw)
+                out[f.key] = typed(kind, raw)
             elif result in NEVER or result == INVALID_ARGUMENT:
                 unsupported = True
             else:
@@ -178,7 +187,7 @@ class Fields:
     @property
     def keys(self) -> tuple[str, ...]:
         """What is still asked for."""
-        return tuple(f.key for f in self._wanted)
+        return self._names
 
 
 _GPM_HEAD = struct.Struct("<IIQQ")
@@ -189,7 +198,9 @@ _GPM_METRIC_SIZE = struct.calcsize("<" + _GPM_METRIC)
 class Gpm:
     """Activity of one device between two looks (SM, occupancy, tensor, memory). None of it at the first."""
 
-    __slots__ = ("_buffer", "_format", "_get", "_lib", "_metrics", "_samples", "_take", "_taken")
+    __slots__ = (
+        "_buffer", "_fine", "_format", "_get", "_lib", "_metrics", "_names", "_samples", "_take", "_taken",
+    )  # fmt: skip
 
     def __init__(
         self, lib: Library, take: Callable[[ctypes.c_void_p], int], metrics: Sequence[tuple[str, int]]
@@ -208,6 +219,8 @@ class Gpm:
         for i, (_, number) in enumerate(self._metrics):
             struct.pack_into("<I", self._buffer, _GPM_HEAD.size + i * _GPM_METRIC_SIZE, number)
         self._format = struct.Struct("<" + _GPM_METRIC * len(self._metrics))
+        self._names = tuple(key for key, _ in self._metrics)
+        self._fine = (OK,) * len(self._metrics)
 
     def read(self, out: dict[str, int | float]) -> int:
         """Adds shares in percent to `out`; the code of what failed."""
@@ -225,9 +238,14 @@ class Gpm:
         if code != OK:
             return code
         flat = self._format.unpack_from(self._buffer, _GPM_HEAD.size)
-        for i, (key, _) in enumerate(self._metrics):
-            if flat[3 * i + 1] == OK:
-                out[key] = flat[3 * i + 2]
+        if flat[1::3] == self._fine:
+            out.update(zip(self._names, flat[2::3]))
+        else:
+            out.update(
+                (key, share)
+                for key, result, share in zip(self._names, flat[1::3], flat[2::3])
+                if result == OK
+            )
         return OK
 
     def free(self) -> None:

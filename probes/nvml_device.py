@@ -62,16 +62,20 @@ FAST = (
     ),
     Spec(("nvmlDeviceGetTotalEccErrors",), (Part("ecc_corrected", COUNT),), (0, 0), "<Q"),
     Spec(("nvmlDeviceGetTotalEccErrors",), (Part("ecc_uncorrected", COUNT),), (1, 0), "<Q"),
+    # The second number of these two is the length of the driver's sampling period: no metric.
+    Spec(
+        ("nvmlDeviceGetEncoderUtilization",),
+        (Part("encoder_util_pct", PERCENT),), (), "<I4x", apart=True, unused=1,
+    ),
+    Spec(
+        ("nvmlDeviceGetDecoderUtilization",),
+        (Part("decoder_util_pct", PERCENT),), (), "<I4x", apart=True, unused=1,
+    ),
 )  # fmt: skip
 _WORD = struct.Struct("<I")
 _MEMORY = (
     ("nvmlDeviceGetMemoryInfo_v2", MEMORY_V2, struct.Struct("<I4xQQQQ")),
     ("nvmlDeviceGetMemoryInfo", None, struct.Struct("<QQQ")),
-)
-# The second number of these two is the length of the driver's sampling period: no metric.
-VIDEO = (
-    ("nvmlDeviceGetEncoderUtilization", "encoder_util_pct"),
-    ("nvmlDeviceGetDecoderUtilization", "decoder_util_pct"),
 )
 FIELDS = (
     Field("energy_mj", 83),
@@ -88,6 +92,8 @@ FIELDS = (
 )
 VITAL = ("util_pct", "mem_used_bytes", "temp_c", "power_w")
 _KIB = ("nvlink_tx_bytes", "nvlink_rx_bytes")
+_MEANT = frozenset((*_KIB, "mem_temp_c", "recovery_action"))
+"""Fields that are not counts as they stand."""
 ACTIVITY = (
     ("sm_active_pct", 2),
     ("sm_occupancy_pct", 3),
@@ -137,6 +143,9 @@ class Device:
         """The latest good values, as text, for a row that is shown dimmed."""
         self.trouble = Trouble()
         """Of the reading that is being made."""
+        self._about: tuple[Value, ...] = ()
+        self._said: dict[str, Value] = {}
+        """What `show` says of the device itself, for as long as `_about` stands."""
         self.calling_health: Readings | None = None
 
     # -- state ---------------------------------------------------------------------------------------------
@@ -175,11 +184,17 @@ class Device:
                     processes += reading.processes
             else:
                 values.update(dict.fromkeys(reading.values))
-        values[keys["name"]], values[keys["vendor"]] = self.name, "nvidia"
-        values[keys["index"]], values[keys["pci"]] = self.index, self.pci
-        values[keys["parent"]] = None if self.parent is None else self.parent.uuid
-        values[keys["state"]], values[keys["problem"]] = state, None if problem is None else clean(problem)
-        values[keys["lost_since_s"]], values[keys["last"]] = since, self.last
+        parent = None if self.parent is None else self.parent.uuid
+        about = (self.name, self.index, self.pci, parent, state, problem, since, self.last)
+        if about != self._about:
+            self._about = about
+            name, index, pci, parent, state, problem, since, last = about
+            self._said = {
+                keys["name"]: name, keys["vendor"]: "nvidia", keys["index"]: index, keys["pci"]: pci,
+                keys["parent"]: parent, keys["state"]: state, keys["problem"]: clean(problem),
+                keys["lost_since_s"]: since, keys["last"]: last,
+            }  # fmt: skip
+        values.update(self._said)
 
     # -- readings (worker thread) --------------------------------------------------------------------------
 
@@ -198,11 +213,6 @@ class Device:
             if (call := lib.function(name)) is not None
         ]
         self._memory_buffer = ctypes.create_string_buffer(64)
-        self._video = [
-            (call, name, id_)
-            for name, id_ in VIDEO
-            if self.parent is None and (call := lib.function(name)) is not None
-        ]
         call = lib.function("nvmlDeviceGetFieldValues") if self.parent is None else None
         self._fields = None if call is None else Fields(call, self.handle, FIELDS)
         self._energy = lib.function("nvmlDeviceGetTotalEnergyConsumption") if self.parent is None else None
@@ -227,7 +237,7 @@ class Device:
         processes: list[GpuProcess] | None = None
         self._calling, self._caller = "", self._readings
         if not trouble.code and self._readings.read(values, trouble):
-            for step in (self._read_video, self._read_fields, self._read_activity):
+            for step in (self._read_fields, self._read_activity):
                 if not trouble.code:
                     step(values, trouble)
         if not trouble.code:
@@ -291,26 +301,6 @@ class Device:
             return int(total)
         return None
 
-    def _read_video(self, values: dict[str, Value], trouble: Trouble) -> None:
-        share, period = ctypes.c_uint(), ctypes.c_uint()
-        for one in tuple(self._video):
-            call, name, id_ = one
-            self._calling = name
-            code = call(self.handle, ctypes.byref(share), ctypes.byref(period))
-            if trouble.code:
-                return
-            if code in NEVER:
-                self._video.remove(one)
-                continue
-            values[self.keys[id_]] = None
-            if code != OK:
-                if trouble.note(id_, name, code):
-                    return
-            elif share.value > PERCENT:
-                trouble.nonsense[id_] = share.value
-            else:
-                values[self.keys[id_]] = share.value
-
     def _read_fields(self, values: dict[str, Value], trouble: Trouble) -> None:
         keys = self.keys
         if self._fields is not None:
@@ -320,8 +310,8 @@ class Device:
             if code in NEVER:
                 self._fields = None
             else:
-                for name in self._fields.keys:
-                    values[keys[name]] = None
+                if len(found) < len(self._fields.keys):
+                    values.update((keys[name], None) for name in self._fields.keys)
                 if code != OK:
                     trouble.note("field values", "nvmlDeviceGetFieldValues", code)
                     return
@@ -329,7 +319,8 @@ class Device:
                     if trouble.note(name, "nvmlDeviceGetFieldValues", code):
                         return
                 for name, number in found.items():
-                    values[keys[name]] = self._field(name, number, trouble)
+                    plain = number.__class__ is int and name not in _MEANT and 0 <= number <= COUNT
+                    values[keys[name]] = number if plain else self._field(name, number, trouble)
         if self._energy is not None and keys["energy_mj"] not in values:
             self._calling = "nvmlDeviceGetTotalEnergyConsumption"
             energy = ctypes.c_ulonglong()
@@ -370,15 +361,16 @@ class Device:
             self._gpm.free()
             self._gpm = None
             return
-        for name, _ in ACTIVITY:
-            values[keys[name]] = None
+        if len(found) < len(ACTIVITY):
+            values.update((keys[name], None) for name, _ in ACTIVITY)
         if code != OK:
             trouble.note("activity", "nvmlGpmMetricsGet", code)
             return
         for name, share in found.items():
             if 0 <= share <= 100.5:
-                values[keys[name]] = min(float(share), 100.0)
+                values[keys[name]] = share if share <= 100.0 else 100.0
             else:
+                values[keys[name]] = None
                 trouble.nonsense[name] = share
 
     def _start_gpm(self) -> Gpm | None:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dctop.probes.base import KernelEvent
 from dctop.probes.nvml import EVENT_XID, OK, TIMEOUT, Library, NvmlError, words
 
-WAIT_MS = 500
+WAIT_MS = 1000
+"""Each wait that ends wakes the thread for nothing. Who stops the thread waits for the end of one, within the
+deadline of a worker's job (`nvidia.WAIT_S`)."""
 HANG_S = 5.0
 _DATA = struct.Struct("<QQQII")
 """device, type, data, GPU instance, compute instance."""

@@ -42,23 +42,14 @@ SLOW = (
     Spec(("nvmlDeviceGetPersistenceMode",), (Part("persistence", FLAG),)),
     Spec(("nvmlDeviceGetComputeMode",), (Part("compute_mode", 9, names=COMPUTE_MODES),)),
     Spec(("nvmlDeviceGetMigMode",), (Part("mig_mode", FLAG), Part("mig_pending", FLAG)), (), "<II", True),
-    Spec(("nvmlDeviceGetBAR1MemoryInfo",), (Part("bar1_total_bytes", COUNT),), (), "<Q16x"),
-    Spec(("nvmlDeviceGetBAR1MemoryInfo",), (Part("bar1_used_bytes", COUNT),), (), "<16xQ"),
-    Spec(("nvmlDeviceGetPowerManagementDefaultLimit",), (Part("power_default_w", MILLIWATT, 1000),)),
     Spec(
-        ("nvmlDeviceGetPowerManagementLimitConstraints",),
-        (Part("power_min_w", MILLIWATT, 1000), Part("power_max_w", MILLIWATT, 1000)), (), "<II", True,
+        ("nvmlDeviceGetBAR1MemoryInfo",),
+        (Part("bar1_total_bytes", COUNT), Part("bar1_used_bytes", COUNT)), (), "<Q8xQ",
     ),
-    Spec(("nvmlDeviceGetTemperatureThreshold",), (Part("temp_shutdown_c", CELSIUS),), (0,)),
-    Spec(("nvmlDeviceGetTemperatureThreshold",), (Part("temp_slowdown_c", CELSIUS),), (1,)),
-    Spec(("nvmlDeviceGetTemperatureThreshold",), (Part("mem_temp_max_c", CELSIUS),), (2,)),
-    Spec(("nvmlDeviceGetTemperatureThreshold",), (Part("temp_max_c", CELSIUS),), (3,)),
     Spec(
         ("nvmlDeviceGetMarginTemperature",),
         (Part("temp_margin_c", CELSIUS),), (), "<4xi", version=MARGIN_V1,
     ),
-    Spec(("nvmlDeviceGetMaxClockInfo",), (Part("sm_clock_max_mhz", MHZ),), (1,)),
-    Spec(("nvmlDeviceGetMaxClockInfo",), (Part("mem_clock_max_mhz", MHZ),), (2,)),
     Spec(("nvmlDeviceGetApplicationsClock",), (Part("sm_clock_app_mhz", MHZ),), (1,)),
     Spec(("nvmlDeviceGetEccMode",), (Part("ecc_mode", FLAG), Part("ecc_pending", FLAG)), (), "<II", True),
     Spec(("nvmlDeviceGetTotalEccErrors",), (Part("ecc_corrected_total", COUNT),), (0, _AGGREGATE), "<Q"),
@@ -87,11 +78,27 @@ SLOW = (
     ),
     Spec(("nvmlDeviceGetRetiredPagesPendingStatus",), (Part("retired_pending", FLAG),)),
     Spec(("nvmlDeviceGetCurrPcieLinkGeneration",), (Part("pcie_gen", 16),)),
-    Spec(("nvmlDeviceGetMaxPcieLinkGeneration",), (Part("pcie_gen_max", 16),)),
     Spec(("nvmlDeviceGetCurrPcieLinkWidth",), (Part("pcie_width", 64),)),
-    Spec(("nvmlDeviceGetMaxPcieLinkWidth",), (Part("pcie_width_max", 64),)),
     Spec(("nvmlDeviceGetPcieReplayCounter",), (Part("pcie_replays", U32),)),
 )  # fmt: skip
+BUILT_IN = (
+    Spec(("nvmlDeviceGetPowerManagementDefaultLimit",), (Part("power_default_w", MILLIWATT, 1000),)),
+    Spec(
+        ("nvmlDeviceGetPowerManagementLimitConstraints",),
+        (Part("power_min_w", MILLIWATT, 1000), Part("power_max_w", MILLIWATT, 1000)), (), "<II", True,
+    ),
+    Spec(("nvmlDeviceGetTemperatureThreshold",), (Part("temp_shutdown_c", CELSIUS),), (0,)),
+    Spec(("nvmlDeviceGetTemperatureThreshold",), (Part("temp_slowdown_c", CELSIUS),), (1,)),
+    Spec(("nvmlDeviceGetTemperatureThreshold",), (Part("mem_temp_max_c", CELSIUS),), (2,)),
+    Spec(("nvmlDeviceGetTemperatureThreshold",), (Part("temp_max_c", CELSIUS),), (3,)),
+    Spec(("nvmlDeviceGetMaxClockInfo",), (Part("sm_clock_max_mhz", MHZ),), (1,)),
+    Spec(("nvmlDeviceGetMaxClockInfo",), (Part("mem_clock_max_mhz", MHZ),), (2,)),
+    Spec(("nvmlDeviceGetMaxPcieLinkGeneration",), (Part("pcie_gen_max", 16),)),
+    Spec(("nvmlDeviceGetMaxPcieLinkWidth",), (Part("pcie_width_max", 64),)),
+)  # fmt: skip
+"""How the device is made: limits and thresholds that stay while the driver is loaded."""
+BUILT_IN_EVERY = 12
+"""Each so many readings (a minute) they are read again all the same; before that only after a failure."""
 LINKS = 36
 """NVML_NVLINK_MAX_LINKS of the newest interface; older devices end earlier."""
 # Index of an error counter in nvmlDeviceGetNvLinkErrorCounter -> metric.
@@ -106,6 +113,10 @@ class Health:
         self._lib, self._node = lib, node
         whole = device.parent is None
         self._readings = Readings(lib, device.handle, SLOW if whole else (), device.keys)
+        self._fixed = Readings(lib, device.handle, BUILT_IN if whole else (), device.keys)
+        self._fixed_values: dict[str, Value] = {}
+        self._fixed_for = 0
+        """How many more readings they stand."""
         self._state: Function | None = lib.function("nvmlDeviceGetNvLinkState") if whole else None
         self._errors: Function | None = lib.function("nvmlDeviceGetNvLinkErrorCounter") if whole else None
         self._pages: Function | None = lib.function("nvmlDeviceGetRetiredPages") if whole else None
@@ -120,8 +131,7 @@ class Health:
         device, keys = self.device, self.device.keys
         values: dict[str, Value] = {}
         trouble = device.trouble = Trouble()
-        device.calling_health = self._readings
-        if self._readings.read(values, trouble):
+        if self._read_fixed(values, trouble) and self._readings.read(values, trouble):
             for step in (self._read_pages, self._read_links, self._read_fabric):
                 if not trouble.code:
                     step(values, trouble)
@@ -139,6 +149,19 @@ class Health:
             values[keys["gpu_instance"]] = device.gpu_instance
             values[keys["compute_instance"]] = device.compute_instance
         device.health = values
+
+    def _read_fixed(self, values: dict[str, Value], trouble: Trouble) -> bool:
+        """What the device is made for; False where it must not be called any more."""
+        if self._fixed_for <= 0:
+            self.device.calling_health = self._fixed
+            self._fixed_values = {}
+            if not self._fixed.read(self._fixed_values, trouble):
+                return False
+            self._fixed_for = 0 if trouble.line() else BUILT_IN_EVERY
+        self._fixed_for -= 1
+        values.update(self._fixed_values)
+        self.device.calling_health = self._readings
+        return True
 
     def _read_capability(self) -> str | None:
         call = self._lib.function("nvmlDeviceGetCudaComputeCapability")

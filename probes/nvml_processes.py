@@ -114,7 +114,10 @@ class Processes:
                 rows[pid] = (one.kind, held) if before is None else _both(before, one.kind, held)
         if not known:
             return None
-        shares = self._shares(now_us, trouble) if rows else {}
+        if not rows:
+            self._before = {}
+            return []
+        shares = self._shares(now_us, trouble)
         out = [
             GpuProcess(pid, self._uuid, kind, held, *shares.get(pid, (None, None, None, None)))
             for pid, (kind, held) in rows.items()

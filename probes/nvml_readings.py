@@ -32,8 +32,8 @@ class Part(NamedTuple):
 
 class Spec(NamedTuple):
     """A call to be made of every device: `functions`, newest first; `args` between the handle and the pointer
-    to the results; `layout` of the results; `apart`: every result has a pointer of its own; `version` is
-    written in front, where the structure begins with one."""
+    to the results; `layout` of the results; `apart`: every result has a pointer of its own, and `unused` more
+    follow that are none of ours; `version` is written in front, where the structure begins with one."""
 
     functions: tuple[str, ...]
     parts: tuple[Part, ...]
@@ -41,28 +41,19 @@ class Spec(NamedTuple):
     layout: str = "<I"
     apart: bool = False
     version: int | None = None
+    unused: int = 0
 
 
-class Reading:
-    """A Spec bound to a device, arguments and buffer prepared."""
+class Reading(NamedTuple):
+    """A Spec bound to a device."""
 
-    __slots__ = ("args", "buffer", "call", "keys", "name", "parts", "unpack", "what")
+    spec: Spec
+    call: Function
+    keys: tuple[str, ...]
 
-    def __init__(self, spec: Spec, call: Function, handle: ctypes.c_void_p, keys: Sequence[str]) -> None:
-        layout = struct.Struct(spec.layout)
-        self.buffer = ctypes.create_string_buffer(max(layout.size, 16))
-        pointers = [ctypes.byref(self.buffer)]
-        if spec.apart:
-            step = layout.size // len(spec.parts)
-            pointers = [ctypes.byref(self.buffer, i * step) for i in range(len(spec.parts))]
-        if spec.version is not None:
-            struct.pack_into("<I", self.buffer, 0, spec.version)
-        self.call, self.args = call, (handle, *spec.args, *pointers)
-        self.unpack = layout.unpack_from
-        self.keys = tuple(keys)
-        self.parts = tuple(zip(keys, spec.parts))
-        self.name = spec.functions[-1]
-        self.what = spec.parts[0].id
+    @property
+    def name(self) -> str:
+        return self.spec.functions[-1]
 
 
 class Trouble:
@@ -114,52 +105,102 @@ class Trouble:
 
 
 class Readings:
-    """The readings of one device that it supports, made one after the other."""
+    """The readings of one device that it supports, made one after the other.
+
+    All of them write into one buffer, which is unpacked at once; while the numbers are those of the time
+    before, so is what they mean.
+    """
 
     def __init__(
         self, lib: Library, handle: ctypes.c_void_p, specs: Sequence[Spec], keys: Mapping[str, str]
     ) -> None:
         """`keys`: metric id without `gpu.` -> series key."""
-        self._readings: list[Reading] = []
+        readings = []
         for spec in specs:
             call = lib.function(*spec.functions)
             if call is not None:
-                names = [keys[part.id] for part in spec.parts]
-                self._readings.append(Reading(spec, call, handle, names))
+                readings.append(Reading(spec, call, tuple(keys[part.id] for part in spec.parts)))
+        self._handle = handle
+        self._prepare(readings)
         self.calling = ""
         """The function that is being called: what hangs, if it does."""
 
+    def _prepare(self, readings: Sequence[Reading]) -> None:
+        """Arguments and buffer of what is still asked for. Each has a room of its own: whole words, and
+        never less than sixteen bytes."""
+        sizes = [max(16, -(-struct.calcsize(r.spec.layout) // 8) * 8) for r in readings]
+        self._readings = tuple(readings)
+        self._buffer = ctypes.create_string_buffer(max(16, sum(sizes)))
+        self._calls: list[tuple[str, Function, tuple[object, ...]]] = []
+        at, layout = 0, "<"
+        for reading, room in zip(readings, sizes):
+            spec = reading.spec
+            size = struct.calcsize(spec.layout)
+            pointers = len(spec.parts) + spec.unused if spec.apart else 1
+            places = [ctypes.byref(self._buffer, at + i * (size // pointers)) for i in range(pointers)]
+            if spec.version is not None:
+                struct.pack_into("<I", self._buffer, at, spec.version)
+            self._calls.append((reading.name, reading.call, (self._handle, *spec.args, *places)))
+            layout += spec.layout[1:] + f"{room - size}x"
+            at += room
+        self._unpack = struct.Struct(layout).unpack_from
+        self._parts = [pair for r in readings for pair in zip(r.keys, r.spec.parts)]
+        self._before: tuple[int, ...] = ()
+        self._values: dict[str, Value] = {}
+        """What the numbers of the time before mean, where all could be read and be believed."""
+
     def read(self, out: dict[str, Value], trouble: Trouble) -> bool:
         """Adds to `out`, in the catalogue's units; False where the device must not be called any more."""
-        dead: list[Reading] = []
-        for reading in self._readings:
-            self.calling = reading.name
-            code = reading.call(*reading.args)
-            if trouble.code:
-                return False  # it hung, and the device was given up meanwhile
-            if code == OK:
-                for (key, part), raw in zip(reading.parts, reading.unpack(reading.buffer)):
-                    if not 0 <= raw <= part.largest:
-                        out[key] = None
-                        trouble.nonsense[part.id] = raw
-                    elif part.divisor != 1:
-                        out[key] = raw / part.divisor
-                    elif part.names is None:
-                        out[key] = raw
-                    else:
-                        out[key] = named(part.names, raw)
-            elif code in NEVER:
-                dead.append(reading)
-                for key in reading.keys:
-                    out.pop(key, None)
-            else:
-                for key in reading.keys:
-                    out[key] = None
-                if trouble.note(reading.what, reading.name, code):
-                    return False
-        if dead:
-            self._readings = [r for r in self._readings if r not in dead]
+        failed: dict[int, int] = {}
+        for i, (name, call, args) in enumerate(self._calls):
+            self.calling = name
+            code = call(*args)
+            if code or trouble.code:
+                if trouble.code:
+                    return False  # it hung, and the device was given up meanwhile
+                failed[i] = code
+                if code in GONE:
+                    break
+        if failed:
+            return self._take_some(failed, out, trouble)
+        numbers = self._unpack(self._buffer)
+        if numbers != self._before:
+            doubtful = len(trouble.nonsense)
+            self._values = {}
+            _believe(self._parts, numbers, self._values, trouble)
+            self._before = numbers if len(trouble.nonsense) == doubtful else ()
+        out.update(self._values)
         return True
+
+    def _take_some(self, failed: Mapping[int, int], out: dict[str, Value], trouble: Trouble) -> bool:
+        """Some of them did not succeed: `failed`, place -> code."""
+        numbers = iter(self._unpack(self._buffer))
+        for i, reading in enumerate(self._readings):
+            pairs = [(pair, next(numbers)) for pair in zip(reading.keys, reading.spec.parts)]
+            code = failed.get(i, OK)
+            if code == OK:
+                _believe([pair for pair, _ in pairs], [n for _, n in pairs], out, trouble)
+            elif code not in NEVER:
+                out.update(dict.fromkeys(reading.keys))
+                if trouble.note(reading.spec.parts[0].id, reading.name, code):
+                    return False
+        if not NEVER.isdisjoint(failed.values()):
+            self._prepare([r for i, r in enumerate(self._readings) if failed.get(i) not in NEVER])
+        return True
+
+
+def _believe(
+    parts: Sequence[tuple[str, Part]], numbers: Sequence[int], out: dict[str, Value], trouble: Trouble
+) -> None:
+    """Adds what `numbers` mean; what cannot be is missing."""
+    for (key, (name, largest, divisor, names)), raw in zip(parts, numbers):
+        if not 0 <= raw <= largest:
+            out[key] = None
+            trouble.nonsense[name] = raw
+        elif divisor != 1:
+            out[key] = raw / divisor
+        else:
+            out[key] = raw if names is None else named(names, raw)
 
 
 def named(names: Sequence[str] | Mapping[int, str], number: int) -> str | None:

@@ -35,6 +35,8 @@ class SnapshotBuilder:
         self._samples: dict[str, Sample] = {}
         self._derived: dict[str, dict[str, Value]] = {}
         self._keys: dict[str, frozenset[str]] = {}
+        self._values: dict[str, Value] = {}
+        """All of `_derived` in one."""
         self._labels: dict[str, tuple[str, ...]] = {}
         self._nics: tuple[str, ...] = ()
         self._added = 0
@@ -43,18 +45,25 @@ class SnapshotBuilder:
 
     def push(self, frame: Frame) -> Snapshot:
         """Never raises on strange values: whatever does not compute is missing."""
-        changed = False
+        changed, size = False, len(self._values)
         for name, sample in frame.samples.items():
             before = self._samples.get(name)
             if before is sample:
                 continue
-            changed |= self._take(name, sample, before)
+            if self._take(name, sample, before):
+                changed = True
+            elif not changed:
+                self._values.update(self._derived[name])
+        changed = changed or len(self._values) != size  # as many series of a probe as before, but others
         for name in [n for n in self._samples if n not in frame.samples]:
             del self._samples[name], self._derived[name], self._keys[name]
             changed = True
-        values: dict[str, Value] = {}
-        for derived in self._derived.values():
-            values.update(derived)
+        if changed:
+            self._values = {}
+            for derived in self._derived.values():
+                self._values.update(derived)
+        # Copied whole: much of it is not read every tick, and nothing is looked up for a copy.
+        values = self._values.copy()
         if changed:
             self._nics = across(values)
         added = derive_across(values, self._nics)

@@ -49,6 +49,8 @@ class GpuLog:
     def __init__(self) -> None:
         self._counts: dict[str, _Count] = {}
         self._sums: dict[str, _Sum] = {}
+        self._keys: dict[str, str] = {}
+        """GPU -> series of its energy counter."""
         self._events: deque[KernelEvent] = deque(maxlen=KEPT_EVENTS)
 
     def tick(self, snap: Snapshot) -> None:
@@ -56,8 +58,12 @@ class GpuLog:
         for e in frame.events:
             if about_gpus(e):
                 self._events.append(e)
+        sample = frame.samples.get("gpu")
         for uuid in snap.labels.get("gpu.name", ()):
-            mj = frame.value(series("gpu.energy_mj", gpu=uuid))
+            key = self._keys.get(uuid)
+            if key is None:
+                key = self._keys[uuid] = series("gpu.energy_mj", gpu=uuid)
+            mj = None if sample is None else sample.values.get(key)
             if isinstance(mj, (int, float)):
                 self._count(uuid, float(mj), frame.wall_ns)
             else:

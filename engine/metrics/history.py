@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from itertools import chain, compress
+from typing import NamedTuple
 
 from dctop.probes.base import Value
 
 NAN = float("nan")
 
 
+BATCH = 16
+"""Ticks that are kept as rows before they go into the rings."""
+
+
+class _Rows(NamedTuple):
+    """The latest ticks, one row each, of the same series in the same order. Never changed: replaced."""
+
+    start: int
+    """Tick of the first row: what lies before is in the rings."""
+    rows: tuple[array[float], ...]
+    columns: Mapping[str, int]
+    """Series -> its place in a row."""
+
+
+_NOTHING: Mapping[str, int] = {}
+
+
 class History:
     """Keeps the last `capacity` ticks of every numeric series.
 
     Cheap by laziness: a series absent at a tick costs nothing then; the hole is filled with NaN when it
-    comes back or is read. Old values are dropped in blocks, so a push is an append (amortised). Where the
-    series are those of the tick before, as nearly always, it is nothing else.
+    comes back or is read. Old values are dropped in blocks. Where the series are those of the tick before, as
+    nearly always, a tick is one row, and the rings are not touched before there are `BATCH` of them: a
+    thousand arrays whose ends have left the caches since the last second cost more than all the rest.
     """
 
     def __init__(self, capacity: int = 3600) -> None:
@@ -24,10 +43,11 @@ class History:
         self.ticks = 0
         self._rings: dict[str, tuple[int, array[float]]] = {}
         """Series -> (tick of its first value, its values). Readers in other threads see one or the other."""
+        self._latest = _Rows(0, (), _NOTHING)
         self._keys: tuple[str, ...] = ()
         """Of the latest tick, in order."""
-        self._appends: list[Callable[[float], object]] | None = None
-        """What to do with each value of such a tick; None: one by one."""
+        self._numbers: list[bool] | None = None
+        """Which of `_keys` have a number and a ring; None: not known, ticks go into the rings one by one."""
         self._void: list[str] = []
         """Of `_keys`, those without a number: nothing is done with them, until they have one."""
 
@@ -35,31 +55,51 @@ class History:
         """One tick. Text values are ignored; None is a hole."""
         keys = tuple(values)
         if keys != self._keys:
-            self._keys, self._appends = keys, None
+            self._settle()
+            self._keys, self._numbers = keys, None
             self._slowly(values)
-        elif self._appends is None:
+        elif self._numbers is None:
             self._slowly(values)
             self._learn(values)
-        elif not self._quickly(self._appends, values):
+        elif not self._quickly(self._numbers, values):
+            self._settle()
+            self._numbers = None
             self._slowly(values)
-            self._appends = None
         self.ticks += 1
         if self.ticks % self.capacity == 0:
+            self._settle()
             self._trim()
 
-    def _quickly(self, appends: Sequence[Callable[[float], object]], values: Mapping[str, Value]) -> bool:
-        """False: not all of them are in their rings; those that are, count."""
-        nan = NAN
-        try:
-            for append, value in zip(appends, values.values()):
-                append(nan if value is None else value)  # type: ignore[arg-type]
-        except TypeError:  # a number became a text
-            return False
+    def _quickly(self, numbers: Sequence[bool], values: Mapping[str, Value]) -> bool:
+        """False: not all of them are in their rings."""
         for key in self._void:
             value = values[key]
             if value is not None and value.__class__ is not str:
                 return False
+        found = list(compress(values.values(), numbers))
+        if None in found:
+            found = [NAN if v is None else v for v in found]
+        try:
+            row: array[float] = array("d", found)  # type: ignore[arg-type]
+        except TypeError:  # a number became a text
+            return False
+        latest = self._latest
+        self._latest = latest._replace(rows=(*latest.rows, row))
+        if len(latest.rows) + 1 == BATCH:
+            self._settle(self.ticks + 1)
         return True
+
+    def _settle(self, until: int | None = None) -> None:
+        """Rows into the rings. `until`: the tick after the last of them, where they go on."""
+        _, rows, columns = self._latest
+        if rows:
+            n, rings = len(columns), self._rings
+            values = array("d")
+            for row in rows:
+                values.extend(row)
+            for key, place in columns.items():
+                rings[key][1].extend(values[place::n])
+        self._latest = _Rows(0, (), _NOTHING) if until is None else _Rows(until, (), columns)
 
     def _slowly(self, values: Mapping[str, Value]) -> None:
         at, rings = self.ticks, self._rings
@@ -72,8 +112,6 @@ class History:
                 continue
             first, ring = known
             hole = at - first - len(ring)
-            if hole < 0:  # it has this tick's value
-                continue
             if hole:
                 self._fill(key, hole)
                 ring = rings[key][1]
@@ -81,20 +119,16 @@ class History:
 
     def _learn(self, values: Mapping[str, Value]) -> None:
         """The next tick is probably like this one."""
-        appends: list[Callable[[float], object]] = []
-        void: list[str] = []
-        for key, value in values.items():
-            if value is None or value.__class__ is str:
-                appends.append(bool)  # does nothing
-                void.append(key)
-            else:
-                appends.append(self._rings[key][1].append)
-        self._appends, self._void = appends, void
+        self._numbers = [v is not None and v.__class__ is not str for v in values.values()]
+        keys = tuple(compress(values, self._numbers))
+        self._void = [k for k, number in zip(values, self._numbers) if not number]
+        self._latest = _Rows(self.ticks + 1, (), {key: i for i, key in enumerate(keys)})
 
     def extend(self, rows: Sequence[Mapping[str, Value]]) -> None:
         """Many ticks at once: the same as `push` of each, a third of its cost (a replay loads hundreds)."""
+        self._settle()
         start, n = self.ticks, len(rows)
-        self._keys, self._appends = (), None
+        self._keys, self._numbers = (), None
         for key in dict.fromkeys(chain.from_iterable(rows)):
             column = [row.get(key) for row in rows]
             values: array[float]
@@ -129,7 +163,7 @@ class History:
         ring.extend([NAN] * hole)
 
     def _trim(self) -> None:
-        self._appends = None
+        self._numbers = None
         nothing = array("d", [NAN]) * self.capacity
         for key, (first, ring) in list(self._rings.items()):
             missing = self.ticks - first - len(ring)
@@ -147,30 +181,41 @@ class History:
         """Exactly `n` values, newest last, ending `back` ticks before the newest; NaN = missing."""
         if n <= 0:
             return array("d")
+        # In this order, as another thread pushes meanwhile: what goes into the rings is not seen twice.
+        stop = self.ticks - back
+        begin = stop - n
+        start, rows, columns = self._latest
         known = self._rings.get(key)
         if known is None:
             return array("d", [NAN]) * n
-        first, ring = known
-        size = len(ring)
-        missing = self.ticks - first - size - back
-        if missing >= 0:
-            tail = min(missing, n)
-            part = ring[max(0, size - (n - tail)) :] if n > tail else array("d")
-        else:
-            tail = 0
-            stop = max(0, size + missing)
-            part = ring[max(0, stop - n) : stop]
-        lead = n - tail - len(part)
-        if lead > 0:
-            part = array("d", [NAN]) * lead + part
-        if tail:
-            part = part + array("d", [NAN]) * tail
+        place = columns.get(key)
+        if place is None or not rows or stop <= start:
+            return _cut(known, begin, stop)
+        part = _cut(known, begin, start) if begin < start else array("d")
+        end = stop - start
+        part.extend([row[place] for row in rows[max(0, begin - start) : end]])
+        if end > len(rows):
+            part.extend([NAN] * (end - max(len(rows), begin - start)))
         return part
 
     def keys(self) -> list[str]:
         return list(self._rings)
 
     def clear(self) -> None:
+        self._latest = _Rows(0, (), _NOTHING)
         self._rings.clear()
-        self._keys, self._appends = (), None
+        self._keys, self._numbers = (), None
         self.ticks = 0
+
+
+def _cut(known: tuple[int, array[float]], begin: int, stop: int) -> array[float]:
+    """The ticks from `begin` to `stop` of a ring, NaN where it has none."""
+    first, ring = known
+    size, n = len(ring), stop - begin
+    a, b = max(0, begin - first), max(0, min(size, stop - first))
+    part = ring[a:b] if a < b else array("d")
+    if len(part) == n:
+        return part
+    lead = min(n, max(0, first - begin))
+    out = array("d", [NAN]) * lead + part
+    return out + array("d", [NAN]) * (n - len(out))

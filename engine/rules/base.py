@@ -150,10 +150,13 @@ class NodeRule(Rule):
     always: ClassVar[bool] = False
     """Asked every tick, also while none of its probes read anything new (kernel events, elapsed time)."""
 
+    sifts: ClassVar[bool] = False
+    """Of what its probes read anew little concerns it: `stirred` says whether it is to be asked."""
+
     def stirred(self, w: Window) -> bool:
-        """Of a rule that is asked always and has answered: False where nothing it speaks of can have
-        changed, which is told at a fraction of what an answer costs. It is asked every ten seconds even so.
-        """
+        """Of a rule that is asked always, or sifts, and has answered: False where nothing it speaks of can
+        have changed, which is told at a fraction of what an answer costs. It is asked every ten seconds even
+        so."""
         return True
 
     @abstractmethod

@@ -34,8 +34,8 @@ VERSION = 1
 Tree = Any
 """Plain JSON: numbers, texts, and lists that begin with a letter saying what they are."""
 _MODULES = ("dctop.engine.rules.", "dctop.engine.metrics.trend", "dctop.probes.base")
-_PASSING = frozenset(("t", "hold_s", "every_s", "every_steps", "_labels", "_samples"))
-"""Of a rule: its settings, and what it knows by identity only."""
+_PASSING = frozenset(("t", "hold_s", "every_s", "every_steps", "_labels", "_samples", "_sifted"))
+"""Of a rule: its settings, what it knows by identity only, and what it saw when it was asked last."""
 _OF_RUN = ("first_bound_wall_ns", "changed_mono_ns", "seen_active", "_last_event", "_train_begin", "_classes")
 
 

@@ -283,7 +283,7 @@ class RuleEngine:
         """Whether a rule that has been asked before is to be asked now."""
         if slot.paced:
             return slot.turn_at(w.mono_ns) != slot.turn or (news and slot.rule.always)
-        if not slot.rule.always:
+        if not slot.rule.always and not (news and slot.rule.sifts):
             return news
         return w.mono_ns // SELDOM_NS != slot.turn or slot.rule.stirred(w)
 

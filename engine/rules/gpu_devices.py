@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
 
-from dctop.engine.rules.base import NOT_APPLICABLE, Needs, Outcome, size
+from dctop.engine.rules.base import NOT_APPLICABLE, Needs, NodeRule, Outcome, size
 from dctop.engine.rules.window import Keys, Window
+from dctop.probes.catalogue import PROBE_OF
 
 if TYPE_CHECKING:
     from dctop.engine.training.runstate import RunState
@@ -22,14 +24,75 @@ def devices(w: Window) -> tuple[str, ...]:
     return tuple(w.labels("gpu.name"))
 
 
-def whole(w: Window) -> Sequence[str]:
+def whole(w: Window) -> tuple[str, ...]:
     """GPUs without their MIG devices."""
-    return w.once("whole", lambda: [g for g in devices(w) if not w.text(gpu_key("gpu.parent", g))])
+    return w.once("whole", lambda: _without_parts(w))
 
 
-def alive(w: Window) -> Sequence[str]:
+def _without_parts(w: Window) -> tuple[str, ...]:
+    found = devices(w)
+    return tuple([g for g, parent in zip(found, texts(w, found, "gpu.parent")) if not parent])
+
+
+def alive(w: Window) -> tuple[str, ...]:
     """Whole GPUs whose readings are of now."""
-    return w.once("alive", lambda: [g for g in whole(w) if state(w, g) == ALIVE])
+    return w.once("alive", lambda: tuple([g for g, s in zip(whole(w), states(w)) if s == ALIVE]))
+
+
+@lru_cache(256)
+def _column(metric: str, gpus: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(gpu_key(metric, g) for g in gpus)
+
+
+def nums(w: Window, gpus: tuple[str, ...], metric: str) -> list[float | None]:
+    """`num` of each: rules that are asked every tick look at all devices at once."""
+    found = map(w.snap.values.get, _column(metric, gpus))
+    return [v if isinstance(v, (int, float)) else None for v in found]
+
+
+def raws(w: Window, gpus: tuple[str, ...], metric: str) -> list[float | None]:
+    """`w.raw` of each."""
+    sample = w.frame.samples.get(PROBE_OF.get(metric, ""))
+    if sample is None:
+        return [None] * len(gpus)
+    found = map(sample.values.get, _column(metric, gpus))
+    return [v if isinstance(v, (int, float)) else None for v in found]
+
+
+def texts(w: Window, gpus: tuple[str, ...], metric: str) -> list[str | None]:
+    """`w.text` of each."""
+    found = map(w.snap.values.get, _column(metric, gpus))
+    return [v if isinstance(v, str) else None for v in found]
+
+
+class SiftingRule(NodeRule):
+    """Asked only when one of `reads` is another than before, on any device: of a GPU nearly everything else
+    moves every second."""
+
+    sifts = True
+    probes = ("gpu",)
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Metrics of the GPU probe."""
+
+    def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
+        super().__init__(overrides)
+        self._sifted: list[object] = []
+
+    def stirred(self, w: Window) -> bool:
+        sample, gpus = w.frame.samples.get("gpu"), devices(w)
+        now: list[object] = [gpus]
+        if sample is not None:
+            get = sample.values.get
+            now.append(get("gpu.status"))
+            for metric in self.reads:
+                now += map(get, _column(metric, gpus))
+        before, self._sifted = self._sifted, now
+        return now != before
+
+
+def states(w: Window) -> list[str]:
+    """`state` of each whole GPU."""
+    return w.once("states", lambda: [s or ALIVE for s in texts(w, whole(w), "gpu.state")])
 
 
 def of_run(w: Window, run: RunState) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ class XidRule(NodeRule):
         return Occurrence(entity, level, (e.seq, e.wall_ns), e.wall_ns, details, None, bool(f.get("old")))
 
 
-class GpuLost(NodeRule):
+class GpuLost(d.SiftingRule):
     """The driver says GPU_IS_LOST, does not report a device any more that it reported before, or a call about
     it does not come back. MIG devices come and go with their layout: only whole GPUs are judged. The row
     stays, so that nobody counts seven GPUs and thinks that is all there were."""
@@ -101,7 +101,7 @@ class GpuLost(NodeRule):
     problem = "compute"
     kind = "event"
     severities = "c"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.name", "gpu.pci")
     source = "NVML return codes; NVIDIA's Xid 79"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -115,12 +115,14 @@ class GpuLost(NodeRule):
         if missing is not None:
             return missing
         out: list[Item] = []
-        for gpu in d.whole(w):
-            now = d.state(w, gpu)
+        gpus = d.whole(w)
+        names, places = d.texts(w, gpus, "gpu.name"), d.texts(w, gpus, "gpu.pci")
+        for gpu, now, name, pci in zip(gpus, d.states(w), names, places):
             if now not in ("lost", "hung"):
                 self._since.pop(gpu, None)
-                told = ((n, w.text(gpu_key(f"gpu.{n}", gpu))) for n in ("name", "pci"))
-                self._known[gpu] = {n: text for n, text in told if text}
+                known = self._known.get(gpu)
+                if known is None or known.get("name") != name or known.get("pci") != pci:
+                    self._known[gpu] = {n: text for n, text in (("name", name), ("pci", pci)) if text}
                 continue
             if self._since.get(gpu, ("",))[0] != now:
                 self._since[gpu] = (now, w.wall_ns)
@@ -146,7 +148,7 @@ class GpuLost(NodeRule):
         return Occurrence(gpu, CRITICAL, (now, self._since[gpu][1]), wall, details)
 
 
-class GpuResetRequired(NodeRule):
+class GpuResetRequired(d.SiftingRule):
     """The driver's recovery action is not `none`, or it says GPU_REQUIRES_RESET: until that was done work on
     this GPU fails or is not to be trusted."""
 
@@ -154,7 +156,7 @@ class GpuResetRequired(NodeRule):
     problem = "compute"
     kind = "event"
     severities = "c"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.recovery_action")
     source = "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION; NVIDIA GPU memory error management"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -167,9 +169,8 @@ class GpuResetRequired(NodeRule):
             return missing
         out: list[Item] = []
         readable = False
-        for gpu in d.whole(w):
-            now = d.state(w, gpu)
-            action = w.text(gpu_key("gpu.recovery_action", gpu))
+        gpus = d.whole(w)
+        for gpu, now, action in zip(gpus, d.states(w), d.texts(w, gpus, "gpu.recovery_action")):
             if now == "reset":
                 action = "reset"
             readable |= action is not None
@@ -194,7 +195,7 @@ class GpuResetRequired(NodeRule):
         return Occurrence(gpu, CRITICAL, (action, w.wall_ns), w.wall_ns, Details(evidence, facts, [remedy]))
 
 
-class EccUncorrectable(NodeRule):
+class EccUncorrectable(d.SiftingRule):
     """The volatile count of uncorrectable ECC errors rose. The aggregate count is the device's history, and
     what was counted before dctop started is nothing new; a count that fell was reset with the driver."""
 
@@ -202,7 +203,7 @@ class EccUncorrectable(NodeRule):
     problem = "compute"
     kind = "event"
     severities = "c"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.ecc_uncorrected")
     source = "DCGM health watch (DBE); NVML volatile counters"
 
     def __init__(self, overrides: Mapping[str, float] | None = None) -> None:
@@ -214,8 +215,8 @@ class EccUncorrectable(NodeRule):
         if missing is not None:
             return missing
         out: list[Item] = []
-        for gpu in d.alive(w):
-            now = w.raw(gpu_key("gpu.ecc_uncorrected", gpu))
+        gpus = d.alive(w)
+        for gpu, now in zip(gpus, d.raws(w, gpus, "gpu.ecc_uncorrected")):
             if now is None:
                 continue
             past = self._seen.get(gpu)

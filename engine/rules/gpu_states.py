@@ -219,7 +219,7 @@ class PcieReplay(NodeRule):
         return Details(evidence, facts, ["reseat"])
 
 
-class GpuHot(NodeRule):
+class GpuHot(d.SiftingRule):
     """Within 5 °C of the device's own slowdown threshold (85 °C where it has none) for 60 s; clear 10 °C
     below that. The hotspot sensor is another one and reads higher."""
 
@@ -227,7 +227,7 @@ class GpuHot(NodeRule):
     problem = "compute"
     kind = "state"
     severities = "w"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.temp_c")
     thresholds: ClassVar[Mapping[str, float]] = {
         "margin_c": 5.0, "temp_c": 85.0, "clear_c": 10.0, "hold_s": 60.0,
     }  # fmt: skip
@@ -238,8 +238,9 @@ class GpuHot(NodeRule):
         if missing is not None:
             return missing
         out: list[Item] = []
-        for gpu in d.alive(w):
-            temp, slow = d.num(w, gpu, "gpu.temp_c"), d.num(w, gpu, "gpu.temp_slowdown_c")
+        gpus = d.alive(w)
+        temps, slows = d.nums(w, gpus, "gpu.temp_c"), d.nums(w, gpus, "gpu.temp_slowdown_c")
+        for gpu, temp, slow in zip(gpus, temps, slows):
             if temp is None:
                 out.append(unknown(gpu))
                 continue
@@ -275,7 +276,9 @@ def others(w: Window, gpu: str, metric: str) -> float | None:
 
 def held(w: Window, gpu: str, bits: int, seconds: float = 60.0) -> float | None:
     """Share (0-1) of the last `seconds` in which any of `bits` was set; None if less than half was read."""
-    masks = w.last(gpu_key("gpu.throttle_mask", gpu), seconds)
+    masks = w.once(("masks", gpu, seconds), lambda: w.last(gpu_key("gpu.throttle_mask", gpu), seconds))
+    if not any(masks):
+        return 0.0  # all were read (NaN is true), and none set a bit
     known = finite(masks)
     if not known or 2 * len(known) < len(masks):
         return None
@@ -427,7 +430,7 @@ class GpuThrottleThermal(NodeRule):
         return Details(evidence, facts, ["air", "cap"])
 
 
-class GpuHwSlowdown(NodeRule):
+class GpuHwSlowdown(d.SiftingRule):
     """The hardware's own slowdown or the power brake (the supply asked for it) in 6 or more of the last 10
     minutes. Where heat is the reason its own rule tells; single blips when a job starts are none."""
 
@@ -435,7 +438,7 @@ class GpuHwSlowdown(NodeRule):
     problem = "compute"
     kind = "state"
     severities = "c"
-    probes = ("gpu",)
+    reads = ("gpu.state", "gpu.throttle_mask")
     thresholds: ClassVar[Mapping[str, float]] = {"minutes": 6.0, "of": 10.0, "hold_s": 0.0}
     source = "GPUd: hardware slowdown in 0.6 of the minutes over 10 minutes"
 
@@ -444,14 +447,17 @@ class GpuHwSlowdown(NodeRule):
         self._minutes: dict[str, deque[tuple[int, int]]] = {}
         """GPU -> (minute, bits seen in it)."""
 
+    def stirred(self, w: Window) -> bool:
+        return super().stirred(w) or any(self._minutes.values())  # minutes pass by themselves
+
     def judge(self, w: Window) -> Outcome:
         missing = d.missing(w, "gpu.throttle_mask")
         if missing is not None:
             return missing
         out: list[Item] = []
         minute = w.mono_ns // (60 * NS)
-        for gpu in d.alive(w):
-            mask = d.num(w, gpu, "gpu.throttle_mask")
+        gpus = d.alive(w)
+        for gpu, mask in zip(gpus, d.nums(w, gpus, "gpu.throttle_mask")):
             seen = self._minutes.setdefault(gpu, deque())
             while seen and seen[0][0] <= minute - self.t["of"]:
                 seen.popleft()

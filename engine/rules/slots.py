@@ -1,12 +1,13 @@
 """What the rule engine remembers of each rule and of each run, and when it asks a rule again.
 
-A rule is asked when something of what it reads has changed. Three things make it rarer, each counted by what
+A rule is asked when something of what it reads has changed. Four things make it rarer, each counted by what
 is inside the snapshots and the log, so that a replay and `dctop check` ask at the same moments as a session:
 
 - `every_s`: once in each turn of so many seconds of the snapshots' clock, whatever it answers;
 - `every_steps`: once in each turn of so many steps of its run; while it abstains there is no window yet that
   so few steps could change little of, and it is asked as if it were not paced;
-- `of_events`: not because of steps alone, but when the log says something else.
+- `of_events`: not because of steps alone, but when the log says something else;
+- `sifts`: when it says itself that what concerns it is another (`stirred`), and every ten seconds.
 
 Between two turns the answer stands, and incidents go on by it. A run that leaves training, or a probe that is
 missing, ends a turn.

@@ -202,6 +202,9 @@ class Window:
     def mean(self, key: str, seconds: float, coverage: float = 0.5) -> float | None:
         """Mean over the last `seconds`; None if less than `coverage` of it was read."""
         values = self.last(key, seconds)
+        total = sum(values)
+        if total - total == 0:  # all were read
+            return total / len(values)
         known = finite(values)
         return sum(known) / len(known) if known and len(known) >= coverage * len(values) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from dctop.probes.catalogue import BY_PROBE
 from dctop.probes.gpu import GpuProbe
 from dctop.probes.gpu_words import last_values
 from dctop.probes.nvidia import NvidiaMaker
+from dctop.probes.nvidia_node import NvidiaNode
+from dctop.probes.nvml_health import BUILT_IN_EVERY
 from tests.fakes.gpunode import GpuNode, gpu_node
 from tests.fakes.standin import Gpu, uuid
 
@@ -150,6 +153,49 @@ def test_nonsense_is_none_and_is_said(gpu_node: Make, key: str, said: object, na
     others = [k for k, x in v.items() if x is None and k != of(name)]
     allowed = {"parent", "lost_since_s", "last", "mem_used_bytes", "mem_reserved_bytes", "pid_space"}
     assert {k.partition("{")[0] for k in others} <= allowed
+
+
+def test_what_a_device_is_built_for_is_read_once_a_minute_and_after_a_failure(gpu_node: Make) -> None:
+    node = gpu_node([Gpu(0)])
+    node.read()
+    node.state.fault("nvmlDeviceGetMaxClockInfo 0 error 10")
+    assert node.health()[of("sm_clock_max_mhz")] is None
+    node.state.fault()
+    node.forget_calls()
+    for _ in range(BUILT_IN_EVERY):
+        found = node.health()
+        assert found[of("sm_clock_max_mhz")] == 1980
+        assert found[of("temp_slowdown_c")] == 87
+    assert node.calls("nvmlDeviceGetMaxClockInfo") == 2
+    assert node.calls("nvmlDeviceGetEccMode") == BUILT_IN_EVERY, "what may change is read each time"
+    node.state.gpus[0].values["clock_max_sm"] = 1755
+    node.state.write()
+    assert node.health()[of("sm_clock_max_mhz")] == 1755
+
+
+def test_readings_that_did_not_change_are_told_beside_one_that_did(gpu_node: Make) -> None:
+    node = gpu_node([Gpu(0)])
+    first = node.read()
+    for util in (12, 12, 13):
+        node.state.gpus[0].values["util"] = util
+        node.state.write()
+        v = node.read(1.0)
+        assert v[of("util_pct")] == util
+        assert [v[of(n)] for n in ("temp_c", "power_w", "ecc_corrected", "decoder_util_pct")] == [
+            64, 612.345, 2, 3,
+        ]  # fmt: skip
+        assert first.keys() <= v.keys()
+
+
+def test_the_bus_is_read_again_where_a_device_came_or_went(gpu_node: Make) -> None:
+    node = gpu_node(0)
+    node.bus(2)
+    looker = NvidiaNode(node.root / "proc", node.root / "sys")
+    assert looker.look()[0] == ("0000:10:00.0", "0000:11:00.0")
+    shutil.rmtree(node.root / "sys/bus/pci/devices/0000:10:00.0")
+    assert looker.look()[0] == ("0000:11:00.0",)
+    node.bus(3)
+    assert looker.look()[0] == ("0000:10:00.0", "0000:11:00.0", "0000:12:00.0")
 
 
 def test_everything_not_supported_is_a_device_without_readings(gpu_node: Make) -> None:

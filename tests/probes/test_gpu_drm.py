@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -86,6 +87,33 @@ def test_both_probes_show_all_makers_in_one_list(tmp_path: Path) -> None:
     assert sample.problems == ()
     assert GpuHealthProbe(probe).read().values["gpu.pcie_gen{gpu=amd-0000:03:00.0}"] == 4
     probe.close()
+
+
+def test_beside_gpus_of_one_make_the_others_are_looked_for_every_ten_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, now = Node(tmp_path), [0]
+    clock = SimpleNamespace(monotonic_ns=lambda: now[0], time_ns=lambda: now[0])
+    monkeypatch.setattr("dctop.probes.gpu.time", clock)
+    probe = GpuProbe(node.proc, node.sys, lambda p, s: [AmdMaker(p, s), IntelMaker(p, s)])
+    looked: list[int] = []
+    intel = probe.makers[1]
+    read = intel.read
+    monkeypatch.setattr(intel, "read", lambda: (looked.append(now[0] // 10**9), read())[1])
+    drm.amd(node.sys, 0)
+    for second in range(25):
+        now[0] = second * 10**9
+        assert probe.read().values["gpu.count"] == 1
+    assert looked == [0, 10, 20]
+
+
+def test_where_there_is_no_gpu_every_make_is_looked_for_each_time(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    probe = GpuProbe(node.proc, node.sys, lambda p, s: [AmdMaker(p, s), IntelMaker(p, s)])
+    assert probe.read().values["gpu.count"] == 0
+    drm.xe(node.sys, 1)
+    probe.makers = [AmdMaker(node.proc, node.sys), IntelMaker(node.proc, node.sys)]
+    assert probe.read().values["gpu.count"] == 1
 
 
 def test_what_a_card_does_not_have_is_left_out_and_what_cannot_be_read_is_none(tmp_path: Path) -> None:

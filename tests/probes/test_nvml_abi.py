@@ -51,7 +51,7 @@ def test_numbers(ours: int, theirs: str) -> None:
         (struct.Struct("<16xiII"), pynvml.c_nvmlGpuFabricInfo_t),
         (struct.Struct("<4xi"), pynvml.c_nvmlMarginTemperature_v1_t),
         (struct.Struct("<II"), pynvml.c_nvmlUtilization_t),
-        (struct.Struct("<16xQ"), pynvml.c_nvmlBAR1Memory_t),
+        (struct.Struct("<Q8xQ"), pynvml.c_nvmlBAR1Memory_t),
         (struct.Struct("<8xIII"), pynvml.c_nvmlRowRemapperHistogramValues),
     ],
 )
@@ -110,7 +110,7 @@ def test_bits_of_clock_reasons_and_words_of_numbers() -> None:
 
 
 def test_every_function_asked_for_is_one_that_pynvml_knows() -> None:
-    specs: tuple[Spec, ...] = (*nvml_device.FAST, *nvml_health.SLOW)
+    specs: tuple[Spec, ...] = (*nvml_device.FAST, *nvml_health.SLOW, *nvml_health.BUILT_IN)
     source = pynvml.__file__ or ""
     with open(source, encoding="utf-8") as f:
         text = f.read()

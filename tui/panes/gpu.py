@@ -76,6 +76,8 @@ class GpuPane(DataPane):
         self._head = 0
         """Rows above the first one."""
         self._shown: list[Gpu] = []
+        self._kept: dict[str, tuple[tuple[object, ...], Row]] = {}
+        """UUID -> its row as it was drawn last, with what it was drawn from."""
 
     def title(self, view: View, w: int) -> tuple[Sequence[Span], Sequence[Span]]:
         snap = view.snap
@@ -126,9 +128,8 @@ class GpuPane(DataPane):
         if len(gpus) > h:
             gpus = whole
         self._each, self._head = 1, int(len(gpus) < h and h >= 4)
-        c = gpu_rows.columns(
-            w, max(len(x.label) + (x.parent is not None) for x in gpus), any(x.mark for x in gpus)
-        )
+        label = max([len(x.label) + (x.parent is not None) for x in gpus])
+        c = gpu_rows.columns(w, label, any(x.mark for x in gpus))
         room = h - self._head
         over = len(gpus) > room
         self._page = max(1, room - over)
@@ -136,7 +137,7 @@ class GpuPane(DataPane):
         self._shown = gpus[self._top : self._top + self._page]
         rows = [gpu_rows.heading(c, w, view.look)] if self._head else []
         for x in self._shown:
-            row = gpu_rows.row(view, x, c, w)
+            row = gpu_rows.kept_row(self._kept, view, x, c, w)
             rows += gpu_rows.picked([row], chosen) if x.uuid == self.book.chosen else [row]
         if over and room > 1:
             more = f"+{len(gpus) - len(self._shown)} more: arrows, or G for all"

@@ -34,6 +34,18 @@ SEVERE = frozenset(("hw-slowdown", "hw-thermal", "hw-power-brake"))
 STATE_WORDS = {"lost": "lost", "hung": "hung", "reset": "reset", "error": "error"}
 
 
+class GpuKeys(dict[str, str]):
+    """Metric, without `gpu.` -> key of its series of one device. A dozen are asked for each tick."""
+
+    def __init__(self, uuid: str) -> None:
+        super().__init__()
+        self._uuid = uuid
+
+    def __missing__(self, metric: str) -> str:
+        key = self[metric] = key_of(f"gpu.{metric}", "gpu", self._uuid)
+        return key
+
+
 @dataclass(slots=True)
 class Gpu:
     """One device at one tick. `level`: 0 well, 1 a note, 2 a warning, 3 critical; `mark`: why, in short."""
@@ -44,6 +56,7 @@ class Gpu:
     parent: str | None
     state: str
     snap: Snapshot
+    keys: Mapping[str, str]
     level: int = 0
     mark: str = ""
     was: Mapping[str, float] = field(default_factory=dict)
@@ -54,7 +67,7 @@ class Gpu:
         return self.state != "ok"
 
     def key(self, metric: str) -> str:
-        return key_of(f"gpu.{metric}", "gpu", self.uuid)
+        return self.keys[metric]
 
     def has(self, metric: str) -> bool:
         """The device has such a series, whether or not it could be read. Counters are in the samples only."""
@@ -66,15 +79,15 @@ class Gpu:
 
     def num(self, metric: str) -> float | None:
         """Now; None if not read or not supported."""
-        return num(self.snap, self.key(metric))
+        return num(self.snap, self.keys[metric])
 
     def last(self, metric: str) -> float | None:
         """Now, or while the device is lost as it was before."""
-        value = self.num(metric)
+        value = num(self.snap, self.keys[metric])
         return self.was.get(metric) if value is None and self.gone else value
 
     def text(self, metric: str) -> str | None:
-        return self.snap.text(self.key(metric))
+        return self.snap.text(self.keys[metric])
 
     def none(self, metric: str, look: Look) -> str:
         """What stands for a value that is not there."""
@@ -85,10 +98,10 @@ class Gpu:
     def throttle(self) -> tuple[Reason, ...]:
         """Why its clocks are not at their highest now."""
         mask = self.num("throttle_mask")
-        return () if mask is None or not 0 <= mask < 2**63 else throttle_reasons(mask)
+        return () if not mask or not 0 <= mask < 2**63 else throttle_reasons(mask)
 
     def slowed(self) -> tuple[Reason, ...]:
-        return tuple(r for r in self.throttle() if r.slows)
+        return tuple([r for r in self.throttle() if r.slows])
 
 
 _LASTING = (
@@ -106,6 +119,7 @@ class GpuBook:
         self._read: tuple[object, ...] = ()
         self._gpus: list[Gpu] = []
         self._was: dict[tuple[str, float | None], Mapping[str, float]] = {}
+        self._keys: dict[str, GpuKeys] = {}
 
     def gpus(self, view: View) -> list[Gpu]:
         """All devices, MIG devices behind the GPU they are part of, in the order chosen."""
@@ -165,15 +179,15 @@ class GpuBook:
 
     def _gpu(self, view: View, snap: Snapshot, uuid: str, i: int, alert: Alert | None) -> Gpu:
         look = view.look
-
-        def say(metric: str) -> str | None:
-            return snap.text(key_of(metric, "gpu", uuid))
-
-        index = num(snap, key_of("gpu.index", "gpu", uuid))
+        keys = self._keys.get(uuid)
+        if keys is None:
+            keys = self._keys[uuid] = GpuKeys(uuid)
+        say = snap.text
+        index = num(snap, keys["index"])
         label = f"{index:.0f}" if index is not None and 0 <= index < 1000 else str(i)
-        name = outside(say("gpu.name"), look, "GPU").removeprefix("NVIDIA ")
-        parent = say("gpu.parent")
-        gpu = Gpu(uuid, label, name, parent or None, say("gpu.state") or "ok", snap)
+        name = outside(say(keys["name"]), look, "GPU").removeprefix("NVIDIA ")
+        parent = say(keys["parent"])
+        gpu = Gpu(uuid, label, name, parent or None, say(keys["state"]) or "ok", snap, keys)
         if gpu.gone:
             gpu.was = self._last_values(view.source, gpu)
         gpu.level, gpu.mark = trouble(gpu, alert, look)
@@ -203,13 +217,12 @@ def since(gpu: Gpu) -> str:
 
 def trouble(gpu: Gpu, alert: Alert | None, look: Look) -> tuple[int, str]:
     """(level, short mark with its glyph): the state, what the driver asks for, why it is slow, its alerts."""
-    g = glyphs(look)
     if gpu.gone:
         word = STATE_WORDS.get(gpu.state, gpu.state)
-        return 3, f"{g.critical} {outside(word, look)} since {since(gpu)}"
+        return 3, f"{glyphs(look).critical} {outside(word, look)} since {since(gpu)}"
     action = gpu.text("recovery_action")
     if action not in (None, "none"):
-        return 3, f"{g.critical} {outside(action, look)}"
+        return 3, f"{glyphs(look).critical} {outside(action, look)}"
     level = LEVELS.get(alert.severity, 0) if alert is not None else 0
     mark = ""
     slow = gpu.slowed()
@@ -222,6 +235,7 @@ def trouble(gpu: Gpu, alert: Alert | None, look: Look) -> tuple[int, str]:
         mark = alert.rule.removeprefix("gpu-")
     if not mark:
         return level, ""
+    g = glyphs(look)
     sign = (g.info, g.info, g.warning, g.critical)[level]
     return level, f"{sign} {outside(mark, look)}"
 

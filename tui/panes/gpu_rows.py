@@ -18,6 +18,8 @@ from dctop.tui.panes.parts import Item, items_row
 
 HISTORY = 120
 """Cells of a row's history, a tick each."""
+SPARE = 4
+"""A row may have so many cells more for it than its columns leave."""
 MARK_W, MARK_WIDE = 13, 19
 """Cells for the mark at the end of a row; the second where there is plenty of room."""
 
@@ -55,22 +57,44 @@ def heading(c: Columns, w: int, look: Look) -> Row:
     return ((fit(text, w), S.HEADER),)
 
 
-def row(view: View, g: Gpu, c: Columns, w: int) -> Row:
-    """`0 ███████▌  94%  61s ███████▏ 72.0G  67°  648W ▇█▇██▇▆ ▲ thermal`"""
-    look = view.look
+FIGURES = (
+    "util_pct", "sm_active_pct", "tensor_active_pct", "mem_used_pct", "mem_used_bytes", "mem_total_bytes",
+    "temp_c", "power_w", "sm_clock_mhz",
+)  # fmt: skip
+"""What a row is drawn from."""
+
+
+def kept_row(kept: dict[str, tuple[tuple[object, ...], Row]], view: View, g: Gpu, c: Columns, w: int) -> Row:
+    """`row`; one that shows the same as the last one is that one, out of `kept` (by UUID)."""
+    past = view.source.window(g.keys["util_pct"], min(max(0, c.history) + SPARE, HISTORY))
+    seen = (
+        [v if (v := g.last(m)) is not None else g.none(m, view.look) for m in FIGURES],
+        g.num("temp_slowdown_c"), bytes(past), g.label, g.parent, g.gone, g.level, g.mark, c, w, view.look,
+    )  # fmt: skip
+    before = kept.get(g.uuid)
+    if before is not None and before[0] == seen:
+        return before[1]
+    made = row(g, c, w, view.look, past)
+    kept[g.uuid] = seen, made
+    return made
+
+
+def row(g: Gpu, c: Columns, w: int, look: Look, past: Sequence[float]) -> Row:
+    """`0 ███████▌  94%  61s ███████▏ 72.0G  67°  648W ▇█▇██▇▆ ▲ thermal`; `past`: of the utilisation."""
     style, graph, dim = (S.FAINT, S.FAINT, S.FAINT) if g.gone else (S.VALUE, S.GRAPH, S.DIM)
-    mem = S.FAINT if g.gone else state_style(g.last("mem_used_pct"), 92, 97)
+    share = g.last("mem_used_pct")
+    mem = S.FAINT if g.gone else state_style(share, 92, 97)
     head = STYLES[g.level] if g.level >= 2 else S.DIM
     label = g.label if g.parent is None else glyphs(look).tree_last[0] + g.label
-    spans: list[Span] = [(fit(label, c.label) + " ", head)]
-    spans += bar_spans(g.last("util_pct"), c.bar, look, graph)
     util = g.last("util_pct")
+    spans: list[Span] = [(fit(label, c.label) + " ", head)]
+    spans += bar_spans(util, c.bar, look, graph)
     spans.append((_or(g, "util_pct", units.pct(util, 5), util, look), style))
     spans.append((activity(g, "sm_active_pct", look, 5), dim))
     if c.tensor:
         spans.append((activity(g, "tensor_active_pct", look, 5), dim))
     spans.append((" ", S.TEXT))
-    spans += bar_spans(g.last("mem_used_pct"), c.bar, look, S.FAINT if g.gone else S.GRAPH_3)
+    spans += bar_spans(share, c.bar, look, S.FAINT if g.gone else S.GRAPH_3)
     used = g.last("mem_used_bytes")
     spans.append((_or(g, "mem_used_bytes", units.size(used, 6), used, look) + ("" if c.total else " "), mem))
     if c.total:
@@ -81,10 +105,9 @@ def row(view: View, g: Gpu, c: Columns, w: int) -> Row:
     if c.clock:
         clock = g.last("sm_clock_mhz")
         spans.append((_or(g, "sm_clock_mhz", units.fixed(clock, 0, 4), clock, look) + " ", dim))
-    room = w - c.mark - sum(len(t) for t, _ in spans)
+    room = w - c.mark - sum([len(t) for t, _ in spans])
     if room >= 4:
-        n = min(room, HISTORY)
-        spans.append((spark(view.source.window(g.key("util_pct"), n), n, look).ljust(room), graph))
+        spans.append((spark(past, min(room, HISTORY), look).ljust(room), graph))
     elif room > 0:
         spans.append((" " * room, S.TEXT))
     if c.mark:

@@ -6,7 +6,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dctop.engine.metrics.history import History
+from dctop.engine.metrics.history import BATCH, History
 
 values = st.dictionaries(
     st.sampled_from(["a", "b", "c"]), st.none() | st.floats(-1e9, 1e9) | st.text(max_size=2), max_size=3
@@ -51,6 +51,33 @@ def test_a_window_is_the_last_n_ticks_with_holes_where_nothing_was_read(ticks, c
         got = history.window(k, n, back)
         assert len(got) == n
         assert same(got[n - reach :] if reach else array("d"), want)
+
+
+def test_windows_across_rows_and_rings_are_the_same_at_every_tick():
+    history = History(200)
+    column: list[float | None] = []
+    for tick in range(3 * BATCH):
+        value = None if tick % 7 == 5 else tick + 0.5
+        late = {"late": float(tick)} if tick > BATCH + 3 else {}
+        history.push({"text": "x", "a": value, "b": 2 * tick, **late})
+        column.append(value)
+        for n, back in ((1, 0), (4, 0), (BATCH, 1), (BATCH + 5, 3), (3 * BATCH, 0)):
+            past = column[: max(0, len(column) - back)][-n:]
+            want = [None] * (n - len(past)) + past
+            assert same(history.window("a", n, back), want)
+        assert history.window("b", 2)[-1] == 2 * tick
+        assert math.isnan(history.window("late", 1)[0]) == (tick <= BATCH + 3)
+
+
+def test_a_reader_between_two_ticks_sees_the_one_before():
+    history = History(200)
+    for tick in range(BATCH + 4):
+        history.push({"a": tick})
+        before = history.ticks
+        history.ticks = before - 1  # what a reader takes that came while the row was already there
+        if tick:
+            assert list(history.window("a", 1)) == [tick - 1]
+        history.ticks = before
 
 
 def test_an_unknown_series_is_all_missing():

@@ -20,6 +20,7 @@ from dctop.engine.rules.base import (
     RunRule,
 )
 from dctop.engine.rules.engine import RuleEngine
+from dctop.engine.rules.gpu_devices import SiftingRule
 from dctop.engine.rules.registry import make_rules
 from dctop.engine.rules.runwindow import RunWindow
 from dctop.engine.rules.window import Window
@@ -48,6 +49,23 @@ class Often(NodeRule):
 class Paced(Often):
     always: ClassVar[bool] = False
     thresholds: ClassVar[Mapping[str, float]] = {"every_s": 5.0, "hold_s": 7.0}
+
+
+class Sifting(SiftingRule):
+    """Notes when it was asked."""
+
+    id: ClassVar[str] = "gpu-hot"
+    problem: ClassVar[str] = "compute"
+    kind: ClassVar[Literal["event", "state"]] = "state"
+    reads: ClassVar[tuple[str, ...]] = ("gpu.state",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def judge(self, w: Window) -> Outcome:
+        self.asked.append(w.mono_ns // S)
+        return ()
 
 
 class OfRun(RunRule):
@@ -183,6 +201,16 @@ def test_leaving_training_ends_a_turn() -> None:
     run.mode("train")
     go(e, s, 1)
     assert len(rule.asked) == asked + 1, "at once, not in its next turn"
+
+
+def test_a_rule_that_sifts_is_asked_when_what_it_reads_is_another_and_each_ten_seconds() -> None:
+    rule, s = Sifting(), node()
+    e = RuleEngine(rules=[rule])
+    for second in range(26):
+        state = "lost" if 4 <= second < 17 else "ok"
+        s.set({"gpu.name{gpu=a}": "one", "gpu.state{gpu=a}": state, "gpu.temp_c{gpu=a}": second})
+        go(e, s, 1)
+    assert rule.asked == [1001, 1002, 1005, 1010, 1018, 1020]
 
 
 def test_a_missing_probe_ends_a_turn() -> None:

@@ -134,6 +134,24 @@ def test_not_supported_and_not_read_differ() -> None:
         assert f"ECC             {dash}" in health
 
 
+def test_rows_that_are_kept_are_those_a_new_pane_would_draw() -> None:
+    s = Gpus()
+    pane = GpuPane()
+    changes: list[dict[str, Value]] = [
+        {}, {"temp_c": 89}, {"temp_slowdown_c": 70}, {"sm_active_pct": None}, {"throttle_mask": 0x40},
+        {"state": "lost", "lost_since_s": 1000.0}, {"index": 17}, {"power_w": None, "state": "ok"},
+    ]  # fmt: skip
+    for change in changes:
+        s.change(3, **change).go(1)
+        for width in (118, 60):
+            for look in (Look(), Look(unicode=False)):
+                view = s.view(look=look)
+                assert pane.body(view, width, 9) == GpuPane().body(view, width, 9)
+    view = s.view()
+    before = pane.body(view, 60, 9)[1]
+    assert pane.body(view, 60, 9)[1] is before
+
+
 def test_selecting_and_opening_one() -> None:
     s = Gpus().go()
     pane = GpuPane()
