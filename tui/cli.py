@@ -169,6 +169,7 @@ _log: LogFile | None = None
 
 def _logging() -> None:
     global _log
+    lean.load_logging()
     from dctop.engine import logs
 
     _log = logs.setup()

@@ -252,6 +252,16 @@ def _never_opened() -> list[ModuleType]:
     ]
 
 
+def load_logging() -> None:
+    """Of an exception's traceback nothing is loaded before there is one."""
+    with standing_in(_traceback()):
+        import logging  # noqa: F401
+
+
+def _traceback() -> StandIn:
+    return StandIn("traceback", all_later=True)
+
+
 def load_asyncio() -> None:
     """Without its TLS streams, which nobody here uses: OpenSSL is 4 MB of memory. Whoever needs it later
     (alerts sent by https) imports it then. asyncio can do without: some Pythons have none."""
@@ -260,7 +270,7 @@ def load_asyncio() -> None:
     sys.modules["ssl"] = None  # type: ignore[assignment]
     try:
         processes = StandIn("subprocess", given={"PIPE": -1, "STDOUT": -2, "DEVNULL": -3})
-        with standing_in(StandIn("asyncio.sslproto"), processes):
+        with standing_in(StandIn("asyncio.sslproto"), processes, _traceback()):
             import asyncio  # noqa: F401
     finally:
         del sys.modules["ssl"]

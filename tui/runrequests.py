@@ -156,13 +156,12 @@ class RunRequests:
 
     def measure(self, run: RunState) -> None:
         """Ask with what options; measure the run that was trained."""
-        from dctop.engine.training import infer, inferlog
+        from dctop.engine.training import infer
+        from dctop.engine.training.folder import INFER
         from dctop.tui.dialogs.launch import field_of
         from dctop.tui.dialogs.options import OptionsDialog
 
-        of: Any = (
-            (run.config.get("measures") or {}).get("run") if run.workload == inferlog.WORKLOAD else run.id
-        )
+        of: Any = (run.config.get("measures") or {}).get("run") if run.workload == INFER else run.id
         trained = next((r for r in self.app.source.runs() if r.id == of), None)
         if trained is None:
             self.app.say("the run that was measured is not here any more", "warning")

@@ -34,7 +34,7 @@ from dctop.engine.rules.texts import needs
 from dctop.engine.rules.tracks import Ids, Moment, Track, in_order
 from dctop.engine.rules.verdict import verdict
 from dctop.engine.rules.window import ACTIVE, NS, Window
-from dctop.engine.training.inferlog import WORKLOAD as INFER
+from dctop.engine.training.folder import INFER
 from dctop.probes.base import Sample
 
 if TYPE_CHECKING:

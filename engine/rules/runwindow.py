@@ -11,7 +11,7 @@ from dctop.engine.rules.measured import Measured
 from dctop.engine.rules.runsteps import RunSteps
 from dctop.engine.rules.window import ACTIVE, NS, RECENT_NS
 from dctop.engine.training.energy import RunEnergy, run_energy
-from dctop.engine.training.inferlog import WORKLOAD as INFER
+from dctop.engine.training.folder import INFER
 
 if TYPE_CHECKING:
     from dctop.engine.rules.window import Window

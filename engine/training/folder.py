@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+INFER = "infer"
+"""The workload of a measurement of inference, which is kept among the runs."""
 _SETTLE_NS = 2 * 10**9
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from dctop.engine import paths
 from dctop.engine.training import checkpoints, launcher, pythons, wdata, wfaults
 from dctop.engine.training.checkpoints import NoCheckpoint
-from dctop.engine.training.inferlog import WORKLOAD
+from dctop.engine.training.folder import INFER
 from dctop.engine.training.launcher import LaunchResult
 from dctop.engine.training.options import BadOption, LaunchOption, Value, number, resolve_table
 
@@ -64,11 +64,11 @@ def launch(run_id: str, given: Mapping[str, object], python: str | None = None) 
         return LaunchResult(None, f"--precision {config['precision']} needs a CUDA device; use fp32 or bf16")
     run = {
         **launcher.common(found.path, config, folder),
-        "workload": WORKLOAD,
+        "workload": INFER,
         "measures": measures,
         "baselines_dir": str(paths.state_dir() / "baselines"),
     }
-    return launcher.begin(found.path, WORKER, WORKLOAD, run)
+    return launcher.begin(found.path, WORKER, INFER, run)
 
 
 def _check_faults(specs: Value) -> None:
@@ -86,7 +86,7 @@ def _subject(run_id: str, which: str) -> tuple[dict[str, Any], dict[str, object]
             found = checkpoints.of_path(run_id)
             return {"run": None, "checkpoint": found.path, "step": found.step, "eval": None}, {}
         run = launcher.read_run(run_id, "")
-        if run.get("workload") == WORKLOAD:
+        if run.get("workload") == INFER:
             raise BadOption(f"{run_id} is a measurement itself; name the run that was trained")
         config = run.get("config")
         directory = paths.runs_dir() / run_id

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dctop.engine.training.folder import INFER
+
 if TYPE_CHECKING:
     from dctop.engine.training.runstate import RunState
 
-WORKLOAD = "infer"
 PARTS = ("coldstart", "inputs", "determinism", "latency", "throughput", "eval", "baseline")
 """Kinds of events that carry results, in the order in which they are measured."""
 
@@ -49,6 +50,4 @@ def findings(run: RunState) -> list[str]:
 
 def measurements_of(runs: Sequence[RunState], run_id: str) -> list[RunState]:
     """Measurements of a run, newest first."""
-    return [
-        r for r in runs if r.workload == WORKLOAD and (r.config.get("measures") or {}).get("run") == run_id
-    ]
+    return [r for r in runs if r.workload == INFER and (r.config.get("measures") or {}).get("run") == run_id]

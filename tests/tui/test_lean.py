@@ -124,6 +124,18 @@ def test_what_nobody_foresaw_is_asked_of_the_real_module() -> None:
             "assert 'padding' in said.summary",
         ),
         (
+            "a traceback in the log",
+            "from dctop.tui import lean\nlean.load_logging()\nlean.load_asyncio()\nimport io, logging\n"
+            "import asyncio, sys\nassert 'traceback' not in sys.modules\nout = io.StringIO()\n"
+            "logging.basicConfig(stream=out)\nlog = logging.getLogger('x')\n"
+            "try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('bad')\n"
+            "log.warning('here', stack_info=True)\n"
+            "said = out.getvalue()\nassert 'ZeroDivisionError: division by zero' in said\n"
+            "assert 'Stack (most' in said\n"
+            "async def main(): asyncio.current_task().print_stack(file=out)\n"
+            "asyncio.run(main(), debug=True)\nassert 'Stack for <Task' in out.getvalue()",
+        ),
+        (
             "processes of asyncio",
             "from dctop.tui import lean\nlean.load_asyncio()\nimport asyncio\n"
             "async def main():\n"

@@ -443,7 +443,8 @@ def others() -> Finding:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(w.endswith((b"/dctop", b"dctop.tui.cli")) or w == b"dctop" for w in words[:3]):
+        # Behind at most six options of the interpreter (tui/start.py).
+        if any(w.endswith((b"/dctop", b"dctop.tui.cli")) or w == b"dctop" for w in words[:8]):
             found.append(entry.name)
     if found:
         return Finding("ok", f"running as pid {', '.join(found)}")

@@ -82,12 +82,13 @@ def _subject(name: str) -> str:
     """The id of a run that was trained; a file stays what it is."""
     import os
 
-    from dctop.engine.training import control, inferlog
+    from dctop.engine.training import control
+    from dctop.engine.training.folder import INFER
 
     if os.sep in name or name.endswith(".pt"):
         return name
     try:
-        return control.find(name, skip=inferlog.WORKLOAD).id
+        return control.find(name, skip=INFER).id
     except control.ControlError as error:
         raise CommandError(str(error), 1) from None
 

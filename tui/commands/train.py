@@ -114,10 +114,11 @@ def _recording(path: Path) -> Iterator[None]:
 
 def _resumed(name: str) -> str:
     """The id of a run by its beginning or `last`; an unknown one is the launcher's to refuse."""
-    from dctop.engine.training import control, inferlog
+    from dctop.engine.training import control
+    from dctop.engine.training.folder import INFER
 
     try:
-        return control.find(name, skip=inferlog.WORKLOAD).id
+        return control.find(name, skip=INFER).id
     except control.ControlError as error:
         raise CommandError(f"--resume {error}") from None
 

@@ -10,6 +10,7 @@ from dctop.engine.config import Energy
 from dctop.engine.metrics.model import Snapshot
 from dctop.engine.training import inferlog, runmath
 from dctop.engine.training.energy import RunEnergy, run_energy
+from dctop.engine.training.folder import INFER
 from dctop.engine.training.runstate import RunState
 from dctop.tui import intents as i
 from dctop.tui.draw import units
@@ -128,7 +129,7 @@ class RunPane(TrainingPane):
             return super().draw(view, snap, w, h)
         rows = self._head(view, snap, run, w, h)
         room = h - len(rows)
-        if run.workload == inferlog.WORKLOAD:
+        if run.workload == INFER:
             return [*rows, *self._measurement(view, run, w, room, len(rows))]
         if room < 14:
             return [*rows, *self._plot(view, run, w, room, len(rows))]
@@ -144,7 +145,7 @@ class RunPane(TrainingPane):
             rows.append(ended)
         if run.trouble is not None and run.status in ENDED_BADLY:
             rows.append(fit_row(((f"{glyphs(look).warning} {outside(run.trouble, look)}", S.WARN),), w))
-        if run.workload == inferlog.WORKLOAD:
+        if run.workload == INFER:
             rows += flow([*run_infer.summary_items(run, look), *self._facts(view, run)], w, 2)
             return rows
         rows.append(items_row([*figures(run, look), *self._efficiency(view, snap, run)], w))
@@ -440,7 +441,7 @@ class RunPane(TrainingPane):
         """From a run to its newest measurement, from a measurement to the run."""
         runs = view.source.runs()
         self._scroll = 0
-        if run.workload == inferlog.WORKLOAD:
+        if run.workload == INFER:
             of = (run.config.get("measures") or {}).get("run")
             if any(r.id == of for r in runs):
                 self.selected = of

@@ -1,0 +1,93 @@
+"""The program's entry: the dashboard starts anew in an interpreter that keeps no docstrings.
+
+Half of what an idle dashboard keeps in memory is code, and a twentieth of that is text for readers of sources
+and the columns in which an expression stands. `python -OO -X no_debug_ranges` leaves them out (1.5 MB); no
+option of a running interpreter does. The code compiled so lies in the user's cache directory, because the
+standard library's own is seldom writable. Costs 10 ms a start, and once, when it is compiled, a second.
+
+Where that cannot be done well, `dctop` simply goes on as it was started.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+NO_FLAGS = "DCTOP_AS_STARTED"
+"""Set to anything: the interpreter stays as it is."""
+_NEEDED = 24 << 20
+"""Bytes that the compiled code takes at most."""
+_PLAIN = frozenset(("--help", "-h", "--version"))
+
+
+def main() -> int:
+    """Run `dctop`; see `cli.main`."""
+    if is_dashboard(sys.argv[1:]):
+        start_lean()
+        _keep_name()
+    from dctop.tui.cli import main
+
+    return main()
+
+
+def is_dashboard(args: list[str]) -> bool:
+    """Only the dashboard stays long enough for it to matter."""
+    return (not args or args[0][:1] == "-") and _PLAIN.isdisjoint(args)
+
+
+def start_lean() -> None:
+    """Returns where there is nothing to do or it cannot be done."""
+    if sys.flags.optimize or sys.dont_write_bytecode or os.environ.get(NO_FLAGS):
+        return
+    if not (sys.executable and os.isatty(0) and os.isatty(1)):
+        return
+    options = ["-OO", "-X", "no_debug_ranges"]
+    if sys.pycache_prefix is None:
+        folder = _cache()
+        if folder is None:
+            return
+        options += ["-X", f"pycache_prefix={folder}"]
+    try:
+        os.execv(sys.executable, [sys.executable, *options, *sys.orig_argv[1:]])
+    except OSError:
+        return
+
+
+def _keep_name() -> None:
+    """A script is called by its file's name, which `pgrep dctop` looks for; an interpreter is not."""
+    name = os.path.basename(sys.argv[0])
+    if sys.flags.optimize and not name.endswith(".py"):
+        try:
+            with open("/proc/self/comm", "w") as f:
+                f.write(name[:15])
+        except OSError:
+            pass
+
+
+def _cache() -> str | None:
+    """A directory whose contents nobody but this user and root can change: what lies there is executed."""
+    base, home = os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", "")
+    if not base.startswith("/"):
+        base = f"{home}/.cache"
+    if not base.startswith("/") or not home:
+        return None
+    try:
+        folder = os.path.realpath(f"{base}/dctop/code")
+        os.makedirs(folder, 0o700, exist_ok=True)
+        if not (os.access(folder, os.W_OK) and _ours(folder)):
+            return None
+        disk = os.statvfs(folder)
+        return folder if disk.f_bavail * disk.f_frsize > _NEEDED else None
+    except OSError:
+        return None
+
+
+def _ours(folder: str) -> bool:
+    """With all directories above. In one with the sticky bit others cannot touch what is not theirs."""
+    while True:
+        st = os.lstat(folder)
+        if st.st_uid not in (0, os.geteuid()) or (st.st_mode & 0o022 and not st.st_mode & 0o1000):
+            return False
+        if folder == "/":
+            return True
+        folder = os.path.dirname(folder)
