@@ -1,7 +1,7 @@
 """A run of frames in a few bytes, exactly: for those kept in memory to look back at (`LookBack`).
 
-Values are laid out in columns (one series, the frames of a block one after the other), written by `marshal`
-and squeezed by zlib: both are there in every process, and `pickle` is not. Process tables are kept the other
+The samples of a probe stand one below the other, written by `marshal` and squeezed by zlib: both are there in
+every process, and `pickle` is not. Process tables are kept the other
 way round in time, each as what must be done to the next newer one: the newest is in memory as it is, what did
 not change costs nothing, and a row is written once, when another takes its place. That makes a table of
 thousands cheap, and means that a block's tables come from those of the block after it.

@@ -318,9 +318,12 @@ async def until(d: Driven, condition: Any) -> None:
     raise AssertionError(text_of(d.app))
 
 
-async def test_a_training_run_is_started_from_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_training_run_is_started_from_its_form(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from dctop.engine.training import launcher
 
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # where none was started before
     asked: list[dict[str, Any]] = []
     found = launcher.LaunchCheck("/python", "2.5", None, "/data/mnist", False, False, (), "no GPU")
 
