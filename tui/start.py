@@ -1,9 +1,12 @@
 """The program's entry: the dashboard starts anew in an interpreter that keeps no docstrings.
 
-Half of what an idle dashboard keeps in memory is code, and a twentieth of that is text for readers of sources
-and the columns in which an expression stands. `python -OO -X no_debug_ranges` leaves them out (1.5 MB); no
-option of a running interpreter does. The code compiled so lies in the user's cache directory, because the
-standard library's own is seldom writable. Costs 10 ms a start, and once, when it is compiled, a second.
+Half of what an idle dashboard keeps in memory is code, and a tenth of that is text for readers of sources and
+the columns in which an expression stands. `python -OO -X no_debug_ranges` leaves them out (1.5 MB); no option
+of a running interpreter does. The code compiled so lies in the user's cache directory, because the standard
+library's own is seldom writable. Costs 10 ms a start, and once, when it is compiled, a second.
+
+The options go by the environment, which is as it was before anything else is started: the command line stays
+what was typed.
 
 Where that cannot be done well, `dctop` simply goes on as it was started.
 """
@@ -15,6 +18,8 @@ import sys
 
 NO_FLAGS = "DCTOP_AS_STARTED"
 """Set to anything: the interpreter stays as it is."""
+_OURS = "DCTOP_STARTED_WITH"
+"""Names of the variables that are to be removed again."""
 _NEEDED = 24 << 20
 """Bytes that the compiled code takes at most."""
 _PLAIN = frozenset(("--help", "-h", "--version"))
@@ -22,9 +27,10 @@ _PLAIN = frozenset(("--help", "-h", "--version"))
 
 def main() -> int:
     """Run `dctop`; see `cli.main`."""
-    if is_dashboard(sys.argv[1:]):
+    if _OURS in os.environ:
+        _clear_up()
+    elif is_dashboard(sys.argv[1:]):
         start_lean()
-        _keep_name()
     from dctop.tui.cli import main
 
     return main()
@@ -41,22 +47,26 @@ def start_lean() -> None:
         return
     if not (sys.executable and os.isatty(0) and os.isatty(1)):
         return
-    options = ["-OO", "-X", "no_debug_ranges"]
+    made = {"PYTHONOPTIMIZE": "2", "PYTHONNODEBUGRANGES": "1"}
     if sys.pycache_prefix is None:
         folder = _cache()
         if folder is None:
             return
-        options += ["-X", f"pycache_prefix={folder}"]
+        made["PYTHONPYCACHEPREFIX"] = folder
+    made = {name: value for name, value in made.items() if name not in os.environ}
     try:
-        os.execv(sys.executable, [sys.executable, *options, *sys.orig_argv[1:]])
+        argv = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, argv, {**os.environ, **made, _OURS: " ".join(made)})
     except OSError:
         return
 
 
-def _keep_name() -> None:
-    """A script is called by its file's name, which `pgrep dctop` looks for; an interpreter is not."""
+def _clear_up() -> None:
+    for name in os.environ.pop(_OURS).split():
+        os.environ.pop(name, None)
+    # A script is called by its file's name, which `pgrep dctop` looks for; an interpreter is not.
     name = os.path.basename(sys.argv[0])
-    if sys.flags.optimize and not name.endswith(".py"):
+    if not name.endswith(".py"):
         try:
             with open("/proc/self/comm", "w") as f:
                 f.write(name[:15])

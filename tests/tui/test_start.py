@@ -21,10 +21,12 @@ class Replaced(Exception):
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A start in a terminal as a user's; -> the cache directory."""
 
-    def execv(path: str, argv: list[str]) -> None:
-        raise Replaced(path, *argv)
+    def execve(path: str, argv: list[str], env: Mapping[str, str]) -> None:
+        raise Replaced(path, argv, env)
 
-    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(os, "execve", execve)
+    for name in ("PYTHONOPTIMIZE", "PYTHONNODEBUGRANGES", "PYTHONPYCACHEPREFIX"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "isatty", lambda fd: True)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setattr(sys, "pycache_prefix", None)
@@ -38,8 +40,10 @@ def test_all_arguments_are_kept_and_the_code_lies_in_the_cache(asked: Path) -> N
     with pytest.raises(Replaced) as e:
         start.start_lean()
     folder = asked / "dctop/code"
-    python, options = sys.executable, ["-OO", "-X", "no_debug_ranges", "-X", f"pycache_prefix={folder}"]
-    assert list(e.value.args) == [python, python, *options, "/usr/bin/dctop", "--theme", "light"]
+    path, argv, env = e.value.args
+    assert path == sys.executable and argv == [path, "/usr/bin/dctop", "--theme", "light"]
+    assert env["PYTHONOPTIMIZE"] == "2" and env["PYTHONPYCACHEPREFIX"] == str(folder)
+    assert {k: v for k, v in env.items() if k in os.environ} == dict(os.environ)
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -47,7 +51,7 @@ def test_a_prefix_that_is_set_already_is_taken(asked: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "pycache_prefix", "/elsewhere")
     with pytest.raises(Replaced) as e:
         start.start_lean()
-    assert not [a for a in e.value.args if "pycache_prefix" in a] and not asked.exists()
+    assert "PYTHONPYCACHEPREFIX" not in e.value.args[2] and not asked.exists()
 
 
 def test_it_goes_on_as_started_where_asked_to(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +111,16 @@ def test_only_the_dashboard_starts_anew() -> None:
     assert all(map(start.is_dashboard, yes)) and not any(map(start.is_dashboard, no))
 
 
+def test_what_is_started_from_it_knows_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(os.environ)
+    monkeypatch.setattr(sys, "argv", ["/x/start.py", "--version"])
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    monkeypatch.setenv("PYTHONNODEBUGRANGES", "1")
+    monkeypatch.setenv(start._OURS, "PYTHONOPTIMIZE PYTHONNODEBUGRANGES")
+    assert start.main() == 0
+    assert dict(os.environ) == before
+
+
 def _script(tmp_path: Path) -> Path:
     """As pip writes it."""
     path = tmp_path / "dctop"
@@ -120,11 +134,12 @@ def _env(tmp_path: Path, **more: str) -> Mapping[str, str]:
 
 
 def test_a_dashboard_in_a_terminal_has_no_docstrings_and_its_name(tmp_path: Path) -> None:
-    with Terminal([str(_script(tmp_path))], env=_env(tmp_path)) as t:
+    script = _script(tmp_path)
+    with Terminal([str(script)], env=_env(tmp_path)) as t:
         t.wait("cpu", timeout=60)
         pid = t.process.pid
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        assert b"-OO" in words and words[-2].endswith(b"/dctop")
+        assert b"\0PYTHONOPTIMIZE=2\0" in Path(f"/proc/{pid}/environ").read_bytes()
+        assert Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:-1] == [os.fsencode(script)]
         assert Path(f"/proc/{pid}/comm").read_text() == "dctop\n"
         t.send("q")
         assert t.wait_exit() == 0
@@ -135,7 +150,7 @@ def test_a_dashboard_in_a_terminal_has_no_docstrings_and_its_name(tmp_path: Path
 def test_a_dashboard_as_started_draws_the_same(tmp_path: Path) -> None:
     with Terminal([str(_script(tmp_path))], env=_env(tmp_path, **{start.NO_FLAGS: "1"})) as t:
         t.wait("cpu", timeout=60)
-        assert b"-OO" not in Path(f"/proc/{t.process.pid}/cmdline").read_bytes().split(b"\0")
+        assert b"PYTHONOPTIMIZE" not in Path(f"/proc/{t.process.pid}/environ").read_bytes()
         t.send("q")
         assert t.wait_exit() == 0
     assert not (tmp_path / "cache").exists()

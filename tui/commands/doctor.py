@@ -443,8 +443,7 @@ def others() -> Finding:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        # Behind at most six options of the interpreter (tui/start.py).
-        if any(w.endswith((b"/dctop", b"dctop.tui.cli")) or w == b"dctop" for w in words[:8]):
+        if any(w.endswith((b"/dctop", b"dctop.tui.cli")) or w == b"dctop" for w in words[:3]):
             found.append(entry.name)
     if found:
         return Finding("ok", f"running as pid {', '.join(found)}")
