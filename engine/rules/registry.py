@@ -133,6 +133,7 @@ ABOUT_RUNS: Mapping[str, tuple[Told, ...]] = {
     "evals": (
         Told("class-recall-collapse", "accuracy", "any"),
         Told("confidence-shift", "accuracy", "any"),
+        Told("labels-disagree", "accuracy", "any"),
     ),
     "serving": (
         Told("eval-accuracy-drop", "accuracy", "inference"),

@@ -24,6 +24,7 @@ SLOWER = ("infer-latency-regression", "infer-tail")
 """What a machine that has less time for them does to requests."""
 WORSE = (
     "eval-accuracy-drop", "train-infer-gap", "prediction-drift", "confidence-shift", "class-recall-collapse",
+    "labels-disagree",
 )  # fmt: skip
 """What wrong inputs, or a wrong mode, do to answers."""
 _DEATHS = ("worker-crashed", "worker-sigkilled", "loader-worker-died", "rank-missing")
@@ -96,6 +97,8 @@ ROOTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("checkpoint-mismatch", ("worker-crashed",)),
     ("infer-train-mode", ("eval-nondeterministic", *WORSE)),
     ("eval-nondeterministic", ("eval-accuracy-drop",)),
+    ("labels-disagree", ("overfitting", "confidence-shift", "class-recall-collapse", "eval-accuracy-drop",
+                         "train-infer-gap", "prediction-drift")),
     ("class-imbalance", ("class-recall-collapse",)),
     ("infer-cpu-fallback", ("infer-latency-regression", "infer-queueing", "infer-model-heavy")),
     ("infer-grad-on", ("infer-latency-regression",)),

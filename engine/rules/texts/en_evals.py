@@ -21,6 +21,19 @@ RULES: dict[str, RuleText] = {
         traps="A class that is hard all along; early evaluations, before anything is learned; few samples of a class.",
         variants={"why.infer": "Over all classes {accuracy} % are right, so the mean hides it. The training's own evaluation found {best} %."},
     ),
+    "labels-disagree": RuleText(
+        title="{run}: {accuracy} % of the test data are right, fewer than by guessing ({guess} %)",
+        why="Who knows nothing is right in 1 of {classes}. The model knows the classes, the test data calls them by other numbers: the loss is {loss}, of knowing nothing {whole}.",
+        evidence={"accuracy": "Test accuracy", "guess": "By guessing", "loss": "Test loss", "train": "Training loss", "taken": "Taken for"},
+        remedies={
+            "order": R("Compare the numbering of classes in training and test: sorted names, 0 or 1 first, a class left out", "{classes} classes", "one order for both: test accuracy near training accuracy"),
+            "file": R("Keep the numbering with the checkpoint and read it back", None, "it cannot differ again"),
+            "shift": R("To be sure: count the answers by class that one class of the test data gets", None, "each class has one answer, a wrong one"),
+        },
+        condition="STATE: accuracy < {share} / classes and {sigmas} standard deviations below a guess, loss > {wrong} x ln(classes), no class found to {found}, in {evals} evaluations, while the training loss is < {learned} x ln(classes); at inference in one measurement, where {renamed} of the classes have an answer of their own, which holds for {half} of all.",
+        traps="A model that always gives one answer; a test set of few samples; a model that knows nothing is right in 1 of C.",
+        variants={"why.infer": "Who knows nothing is right in 1 of {classes}. The model knows the classes, these labels call them by other numbers: NLL {loss}, of knowing nothing {whole}."},
+    ),
     "confidence-shift": RuleText(
         title="{run}: the test loss jumped to {times} x its best, training did not",
         why="It was {best} and is {loss}, while the training loss stays at {train}: the model is the same, what it is tested on is not.",

@@ -21,6 +21,19 @@ RULES: dict[str, RuleText] = {
         traps="一直都难的类别；尚未学到东西的早期评估；样本太少的类别。",
         variants={"why.infer": "所有类别合计正确 {accuracy} %，平均值掩盖了它。训练自己的评估找到 {best} %。"},
     ),
+    "labels-disagree": RuleText(
+        title="{run}：测试数据只答对 {accuracy} %，比瞎猜（{guess} %）还少",
+        why="一无所知时也能答对 {classes} 分之一。模型认得这些类别，只是测试数据给它们编了别的号：损失为 {loss}，一无所知时为 {whole}。",
+        evidence={"accuracy": "测试准确率", "guess": "瞎猜", "loss": "测试损失", "train": "训练损失", "taken": "被当作"},
+        remedies={
+            "order": R("比较训练与测试的类别编号：名称排序、从 0 还是 1 开始、是否少了一类", "{classes} 类", "两边同一顺序：测试准确率接近训练准确率"),
+            "file": R("把编号与检查点一起保存，并从中读回", None, "不会再不一致"),
+            "shift": R("要确认：统计测试数据中同一类别得到的各个回答", None, "每个类别只有一种回答，而且是错的"),
+        },
+        condition="STATE：准确率 < {share} / 类别数且比瞎猜低 {sigmas} 个标准差，损失 > {wrong} x ln(类别数)，没有一个类别的召回率达到 {found}，连续 {evals} 次评估如此，而训练损失 < {learned} x ln(类别数)；推理时一次测量即可，但须有 {renamed} 的类别各有自己的回答，且占全部的 {half}。",
+        traps="总给同一个回答的模型；样本很少的测试集；一无所知的模型也能答对 C 分之一。",
+        variants={"why.infer": "一无所知时也能答对 {classes} 分之一。模型认得这些类别，只是这些标签给它们编了别的号：NLL 为 {loss}，一无所知时为 {whole}。"},
+    ),
     "confidence-shift": RuleText(
         title="{run}：测试损失跳到最好值的 {times} 倍，训练损失没有变",
         why="原为 {best}，现为 {loss}，而训练损失保持在 {train}：模型没变，测试它的数据变了。",

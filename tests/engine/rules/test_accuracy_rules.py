@@ -277,6 +277,32 @@ def test_a_class_that_is_lost_at_inference_is_told_with_what_it_is_taken_for() -
     assert "training's own evaluation" in alert.why
 
 
+def test_labels_under_other_numbers_are_told_with_which_is_taken_for_which() -> None:
+    scene = Scene()
+    confusion = [[900 if j == (i + 1) % 10 else 11 for j in range(10)] for i in range(10)]
+    before = trained(70.0, 88.9, nll_ratio=22.0, recall=[0.9] * 10)
+    Measurement(scene).quality(0.011, before, nll=6.7, recall=[0.011] * 10, confusion=confusion)
+    scene.go()
+    alert = scene.alert("labels-disagree")
+    assert values(alert)["Taken for"] == f"{CLASSES[0]} > {CLASSES[1]}, {CLASSES[1]} > {CLASSES[2]}, " + (
+        f"{CLASSES[2]} > {CLASSES[3]} (+ 7)"
+    )
+    assert "NLL 6.7" in alert.why
+    for symptom in ("eval-accuracy-drop", "confidence-shift"):
+        assert scene.alert(symptom).suppressed_by == "labels-disagree"
+
+
+def test_inputs_that_make_all_look_alike_are_not_told_as_other_labels() -> None:
+    """Inverted images: most are taken for one of three classes."""
+    scene = Scene()
+    confusion = [[0, 0, 200, 0, 0, 0, 150, 0, 650, 0] for _ in range(10)]
+    confusion[8] = [600, 0, 300, 0, 0, 0, 80, 0, 20, 0]
+    recall = [0.0] * 8 + [0.02, 0.0]
+    Measurement(scene).quality(0.018, trained(70.0, 88.0), nll=7.2, recall=recall, confusion=confusion)
+    scene.go()
+    scene.quiet("labels-disagree")
+
+
 def test_a_class_of_few_samples_is_not_judged_at_inference() -> None:
     scene = Scene()
     support = [1000] * 9 + [60]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from dctop.engine.rules.remedies import Change, Prediction
 from tests.engine.rules.scene import Scene, noisy, values
 
@@ -102,6 +104,58 @@ def test_overfitting_is_no_jump() -> None:
         evaluated(run, 50 * i, loss)
         scene.go()
     scene.quiet("confidence-shift")
+
+
+def shifted(run: Any, step: int, accuracy: float = 0.015, loss: float = 6.8, best: float = 0.07) -> None:
+    recall = [best, *[0.01] * 9]
+    run.event("eval", "", step, loss=loss, accuracy=accuracy, recall=recall, samples=1000)
+
+
+def test_fewer_right_than_by_guessing_are_other_labels_and_no_overfitting() -> None:
+    scene = Scene()
+    run = scene.run()
+    for i, loss in enumerate((6.8, 6.6, 7.2, 7.9, 8.6), 1):
+        scene.train(run, 60, loss=noisy(0.9 / i))
+        shifted(run, 60 * i, loss=loss)
+        scene.go()
+        assert bool(scene.found("labels-disagree")) == (i > 1)
+    alert = scene.alert("labels-disagree")
+    assert values(alert)["Test accuracy"] == 1.5 and values(alert)["By guessing"] == 10.0
+    assert scene.alert("overfitting").suppressed_by == "labels-disagree"
+    shifted(run, 310, accuracy=0.85, loss=0.5, best=0.9)
+    scene.train(run, 60, loss=noisy(0.2))
+    assert scene.alert("labels-disagree").state == "clearing"
+
+
+@pytest.mark.parametrize(
+    ("what", "of_eval", "train"),
+    [
+        ("knows nothing", {"accuracy": 0.06, "loss": 2.31}, 0.4),
+        ("has learned nothing", {}, 2.2),
+        ("is as good as a guess", {"accuracy": 0.09}, 0.4),
+        ("always gives one answer, which is rare", {"best": 1.0}, 0.4),
+    ],
+)
+def test_a_model_that_is_wrong_otherwise_is_not_told_to_have_other_labels(
+    what: str, of_eval: dict[str, float], train: float
+) -> None:
+    scene = Scene()
+    run = scene.run()
+    for at in (100, 200, 300):
+        scene.train(run, 100, loss=noisy(train))
+        shifted(run, at, **of_eval)
+        scene.go()
+    scene.quiet("labels-disagree")
+
+
+def test_of_few_samples_nothing_is_told() -> None:
+    scene = Scene()
+    run = scene.run()
+    for at in (100, 200, 300):
+        scene.train(run, 100, loss=noisy(0.4))
+        run.event("eval", "", at, loss=6.8, accuracy=0.01, recall=[0.02] * 10, samples=60)
+        scene.go()
+    scene.quiet("labels-disagree")
 
 
 def test_the_verdict_of_a_remedy_is_told_once() -> None:
