@@ -22,6 +22,20 @@ _OURS = "DCTOP_STARTED_WITH"
 """Names of the variables that are to be removed again."""
 _NEEDED = 24 << 20
 """Bytes that the compiled code takes at most."""
+_SERVERS = (
+    "nfs",
+    "cifs",
+    "smb",
+    "9p ",
+    "afs",
+    "ceph",
+    "lustre",
+    "beegfs",
+    "gpfs",
+    "glusterfs",
+    "fuse",
+    "virtiofs",
+)
 _PLAIN = frozenset(("--help", "-h", "--version"))
 
 
@@ -84,12 +98,23 @@ def _cache() -> str | None:
     try:
         folder = os.path.realpath(f"{base}/dctop/code")
         os.makedirs(folder, 0o700, exist_ok=True)
-        if not (os.access(folder, os.W_OK) and _ours(folder)):
+        if not (os.access(folder, os.W_OK) and _ours(folder)) or _is_remote(folder):
             return None
         disk = os.statvfs(folder)
         return folder if disk.f_bavail * disk.f_frsize > _NEEDED else None
     except OSError:
         return None
+
+
+def _is_remote(folder: str, mountinfo: str = "/proc/self/mountinfo") -> bool:
+    """On a server, while the program itself is not there: each start would ask it for four hundred files."""
+    device = os.stat(folder).st_dev
+    if os.major(device) or os.stat(__file__).st_dev == device:  # what is on a server has no device of its own
+        return False
+    name = f"0:{os.minor(device)}"
+    with open(mountinfo, encoding="utf-8", errors="replace") as f:
+        kinds = [line.partition(" - ")[2] for line in f if line.split()[2] == name]
+    return any(kind.startswith(_SERVERS) for kind in kinds)
 
 
 def _ours(folder: str) -> bool:

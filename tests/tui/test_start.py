@@ -105,6 +105,28 @@ def test_a_full_disk_is_not_filled_further(asked: Path, monkeypatch: pytest.Monk
     start.start_lean()
 
 
+@pytest.mark.parametrize(("kind", "remote"), [("nfs4 srv:/home rw", True), ("tmpfs tmpfs rw", False)])
+def test_a_home_on_a_server_is_not_asked_for_hundreds_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, remote: bool
+) -> None:
+    real, table = os.stat, tmp_path / "mountinfo"
+    table.write_text(f"40 1 0:77 / /home rw - {kind}\n41 1 0:78 / / rw - nfs srv:/ rw\n")
+
+    class There:
+        st_dev = os.makedev(0, 77)
+
+    monkeypatch.setattr(os, "stat", lambda path: There() if path == "/home" else real(path))
+    assert start._is_remote("/home", str(table)) is remote
+
+
+def test_a_server_that_has_the_program_too_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    class There:
+        st_dev = os.makedev(0, 77)
+
+    monkeypatch.setattr(os, "stat", lambda path: There())
+    assert not start._is_remote("/home", "/nonexistent")
+
+
 def test_only_the_dashboard_starts_anew() -> None:
     yes = ([], ["--record", "x"], ["--theme", "light"])
     no = (["snapshot"], ["replay", "x"], ["--help"], ["--theme", "x", "-h"], ["--version"], ["nonsense"])
