@@ -16,26 +16,15 @@ from __future__ import annotations
 import os
 import sys
 
-NO_FLAGS = "DCTOP_AS_STARTED"
+AS_STARTED = "DCTOP_AS_STARTED"
 """Set to anything: the interpreter stays as it is."""
 _OURS = "DCTOP_STARTED_WITH"
 """Names of the variables that are to be removed again."""
 _NEEDED = 24 << 20
 """Bytes that the compiled code takes at most."""
 _SERVERS = (
-    "nfs",
-    "cifs",
-    "smb",
-    "9p ",
-    "afs",
-    "ceph",
-    "lustre",
-    "beegfs",
-    "gpfs",
-    "glusterfs",
-    "fuse",
-    "virtiofs",
-)
+    "nfs", "cifs", "smb", "9p ", "afs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs", "fuse", "virtiofs",
+)  # fmt: skip
 _PLAIN = frozenset(("--help", "-h", "--version"))
 
 
@@ -57,7 +46,7 @@ def is_dashboard(args: list[str]) -> bool:
 
 def start_lean() -> None:
     """Returns where there is nothing to do or it cannot be done."""
-    if sys.flags.optimize or sys.dont_write_bytecode or os.environ.get(NO_FLAGS):
+    if sys.flags.optimize or sys.dont_write_bytecode or os.environ.get(AS_STARTED):
         return
     if not (sys.executable and os.isatty(0) and os.isatty(1)):
         return

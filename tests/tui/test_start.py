@@ -31,7 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setattr(sys, "pycache_prefix", None)
     monkeypatch.setattr(sys, "orig_argv", ["python3", "/usr/bin/dctop", "--theme", "light"])
-    monkeypatch.delenv(start.NO_FLAGS, raising=False)
+    monkeypatch.delenv(start.AS_STARTED, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -55,7 +55,7 @@ def test_a_prefix_that_is_set_already_is_taken(asked: Path, monkeypatch: pytest.
 
 
 def test_it_goes_on_as_started_where_asked_to(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(start.NO_FLAGS, "1")
+    monkeypatch.setenv(start.AS_STARTED, "1")
     start.start_lean()
 
 
@@ -170,7 +170,7 @@ def test_a_dashboard_in_a_terminal_has_no_docstrings_and_its_name(tmp_path: Path
 
 
 def test_a_dashboard_as_started_draws_the_same(tmp_path: Path) -> None:
-    with Terminal([str(_script(tmp_path))], env=_env(tmp_path, **{start.NO_FLAGS: "1"})) as t:
+    with Terminal([str(_script(tmp_path))], env=_env(tmp_path, **{start.AS_STARTED: "1"})) as t:
         t.wait("cpu", timeout=60)
         assert b"PYTHONOPTIMIZE" not in Path(f"/proc/{t.process.pid}/environ").read_bytes()
         t.send("q")
