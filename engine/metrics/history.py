@@ -40,6 +40,8 @@ class History:
 
     def __init__(self, capacity: int = 3600) -> None:
         self.capacity = capacity
+        self._stretch = max(1, capacity // 4)
+        """Old values are dropped once in so many ticks: a ring is at most a quarter longer than needed."""
         self.ticks = 0
         self._rings: dict[str, tuple[int, array[float]]] = {}
         """Series -> (tick of its first value, its values). Readers in other threads see one or the other."""
@@ -66,7 +68,7 @@ class History:
             self._numbers = None
             self._slowly(values)
         self.ticks += 1
-        if self.ticks % self.capacity == 0:
+        if self.ticks % self._stretch == 0:
             self._settle()
             self._trim()
 
@@ -151,8 +153,8 @@ class History:
                 self._fill(key, hole)
                 ring = self._rings[key][1]
             ring.extend(values)
-        before, self.ticks = start // self.capacity, start + n
-        if self.ticks // self.capacity != before:
+        before, self.ticks = start // self._stretch, start + n
+        if self.ticks // self._stretch != before:
             self._trim()
 
     def _fill(self, key: str, hole: int) -> None:
