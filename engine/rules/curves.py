@@ -301,8 +301,7 @@ class Overfitting(RunRule):
             loss = e.data.get("loss")
             if e.step == step and isinstance(loss, (int, float)):
                 return float(loss)
-        steps, losses = run.column("step"), run.column("loss")
-        return median([v for s, v in zip(steps, losses) if before < s <= step and v - v == 0])
+        return median(run.between("loss", before, step))
 
     def _details(
         self,

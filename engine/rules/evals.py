@@ -21,7 +21,7 @@ from dctop.engine.rules.base import (
 from dctop.engine.rules.floors import negligible
 from dctop.engine.rules.measured import number_at, same_data, value_at
 from dctop.engine.rules.runwindow import RunWindow
-from dctop.engine.rules.window import finite, median
+from dctop.engine.rules.window import median
 
 
 class ClassRecallCollapse(RunRule):
@@ -357,8 +357,7 @@ def _taken_for(run: RunWindow, confusion: object) -> str | None:
 
 def _train_loss(run: RunWindow, step: int) -> float | None:
     """Median training loss of the 50 steps up to an evaluation."""
-    steps, losses = run.column("step"), run.column("loss")
-    return median(finite(v for s, v in zip(steps, losses) if step - 50 < s <= step))
+    return median(run.between("loss", step - 50, step))
 
 
 def _row(x: object) -> TypeGuard[Sequence[Any]]:

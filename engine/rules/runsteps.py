@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from dctop.engine.rules.window import NS, median
+from dctop.engine.rules.window import NS, finite, median
 from dctop.engine.training.runlog import kept, part
 
 if TYPE_CHECKING:
@@ -262,6 +262,11 @@ class RunSteps:
     def index(self, step: float) -> int:
         """Where a step is in the columns; of one that is kept no more, where it was."""
         return bisect_left(self.column("step"), step)
+
+    def between(self, name: str, after: float, upto: float) -> list[float]:
+        """What is known of a field at the kept steps after `after`, up to `upto`."""
+        steps = self.column("step")
+        return finite(self.column(name)[bisect_right(steps, after) : bisect_right(steps, upto)])
 
     def oldest(self, name: str, within: int | None = TAIL) -> float:
         """The first step at which a field is judged, and not more than `within` kept steps back."""
