@@ -286,8 +286,8 @@ class OomPredictedHost(RunRule):
     source = "TraceML 0.92/0.97 on the cgroup's limit; verified: kills in memory cgroups"
 
     def judge(self, run: RunWindow) -> Outcome:
-        limit = run.config("memory_limit_bytes")
-        if not isinstance(limit, int) or limit <= 0:
+        limit = run.memory_limit
+        if limit is None:
             return NOT_APPLICABLE
         used = run.train("rss_anon_bytes", 1)
         if not used:

@@ -229,12 +229,12 @@ class HostMemLeak(RunRule):
         return any(trail.fresh for trail in trails)
 
     def _left(self, run: RunWindow, held: float) -> float | None:
-        w, own = run.node, run.config("memory_limit_bytes")
+        w, own = run.node, run.memory_limit
         limit, used = w.num("container.memory_limit_bytes"), w.num("container.working_set_bytes")
         rooms = [
             w.num("memory.available_bytes"),
             None if limit is None or used is None else limit - used,
-            max(0.0, own - held) if isinstance(own, int) and own > 0 else None,
+            None if own is None else max(0.0, own - held),
         ]
         return min((x for x in rooms if x is not None), default=None)
 
@@ -283,11 +283,10 @@ class HostMemLeak(RunRule):
         ]
         facts = {"run": run.id, "rate": f"{size(slope * 60)}/min", "left": size(left), "when": span(seconds),
                  "workers": num(run.workers, 9), "pid": num(run.run.pid, 12)}  # fmt: skip
-        remedies: Remedies = ["keep", "loader"] if run.workers else ["keep"]
         if loaders:
-            remedies = ["loader"]
-        variant = "loaders" if loaders else None
-        return Details(evidence, facts, [*remedies, "checkpoint"], variant=variant)
+            return Details(evidence, facts, ["loader", "checkpoint"], variant="loaders")
+        remedies: Remedies = ["keep", "loader"] if run.workers else ["keep"]
+        return Details(evidence, facts, [*remedies, "checkpoint"])
 
 
 def _others(run: RunWindow) -> float | None:

@@ -105,6 +105,12 @@ class RunWindow(RunSteps):
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     @property
+    def memory_limit(self) -> int | None:
+        """Bytes the memory cgroup it began in may have; None: no limit, or not known."""
+        value = self.config("memory_limit_bytes")
+        return value if isinstance(value, int) and value > 0 else None
+
+    @property
     def classes(self) -> int | None:
         """Number of classes, where the loss is the cross-entropy of a classification."""
         if self._classes is None:
