@@ -312,18 +312,19 @@ def layer_at(run: RunWindow, i: int) -> str | None:
 
 def first_norm(run: RunWindow) -> float | None:
     """Norm of the gradient of the last weight tensor in the first step of a fresh run."""
-    norm = run.first("grad_last")
-    if run.resumed or norm is None or (run.first("step") or 0) > 1 or not 0 < norm < math.inf:
-        return None
-    return norm
+    norm = _at_birth(run, "grad_last")
+    return norm if norm is not None and norm > 0 else None
 
 
 def ignorant_loss(run: RunWindow) -> float | None:
     """The loss of a model that knows nothing: ln C, else that of a fresh run's first step."""
-    if run.ln_classes is not None:
-        return run.ln_classes
-    first = run.first("loss")
-    if run.resumed or first is None or (run.first("step") or 0) > 1 or first - first != 0:
+    return run.ln_classes if run.ln_classes is not None else _at_birth(run, "loss")
+
+
+def _at_birth(run: RunWindow, name: str) -> float | None:
+    """The finite value of a field in the first step of a fresh run."""
+    first = run.first(name)
+    if run.resumed or first is None or (run.first("step") or 0) > 1 or not math.isfinite(first):
         return None
     return first
 
