@@ -318,8 +318,7 @@ class LabelsDisagree(RunRule):
         confusion = data.get("confusion")
         rows = [row for row in confusion if _row(row)] if _row(confusion) else []
         total = sum(map(sum, rows))
-        answers = {row.index(max(row)) for row in rows}
-        own = len(answers) >= self.t["renamed"] * len(rows)
+        own = len({_answer(row) for row in rows}) >= self.t["renamed"] * len(rows)
         return bool(total) and own and sum(map(max, rows)) >= self.t["half"] * total
 
     def _details(
@@ -349,10 +348,15 @@ def _taken_for(run: RunWindow, confusion: object) -> str | None:
     names = run.config("data", "classes")
     found = []
     for k, row in enumerate(confusion if _row(confusion) else ()):
-        if _row(row) and max(row) > sum(row) / 2 and row.index(max(row)) != k:
-            found.append(f"{_name(names, k)} > {_name(names, row.index(max(row)))}")
+        if _row(row) and (other := _answer(row)) != k and row[other] > sum(row) / 2:
+            found.append(f"{_name(names, k)} > {_name(names, other)}")
     more = f" (+ {len(found) - 3})" if len(found) > 3 else ""
     return ", ".join(found[:3]) + more if found else None
+
+
+def _answer(row: Sequence[Any]) -> int:
+    """What a class is most often taken for."""
+    return row.index(max(row))
 
 
 def _train_loss(run: RunWindow, step: int) -> float | None:
