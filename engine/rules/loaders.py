@@ -108,7 +108,7 @@ class BadSample(_Said):
 
     def _inline(self, run: RunWindow, e: RunEvent, trace: str) -> Details:
         """Raised in the training process."""
-        last = e.text.strip().splitlines()[-1][:200] if e.text.strip() else "?"
+        last = _last_line(e)
         name = e.data.get("class")
         error = name if isinstance(name, str) and name else last.partition(":")[0]
         last, at = last.removeprefix(f"{error}: "), where(trace)
@@ -119,7 +119,7 @@ class BadSample(_Said):
         return Details(evidence, facts, ["read", "skip", "validate"], variant="inline")
 
     def details(self, run: RunWindow, e: RunEvent, found: re.Match[str]) -> Details:
-        last = e.text.strip().splitlines()[-1][:200]
+        last = _last_line(e)
         evidence = [
             Ev("error", found[1]),
             Ev("said", last),
@@ -129,6 +129,12 @@ class BadSample(_Said):
         ]
         facts = {"run": run.id, "error": found[1], "said": last, "process": found[2], "step": num(e.step, 9)}
         return Details(evidence, facts, ["inline", "skip", "validate"])
+
+
+def _last_line(e: RunEvent) -> str:
+    """What was raised, without the traceback of a loader process above it."""
+    text = e.text.strip()
+    return text.splitlines()[-1][:200] if text else "?"
 
 
 class StepJitter(RunRule):
