@@ -161,7 +161,8 @@ class RuleEngine:
     def marks(self) -> dict[str, str]:
         """Series key -> spike, shift, drift or stall, of what is unusual just now; one alone is no alert."""
         with self._lock:
-            return {} if self.anomaly is None else self.anomaly.marks()
+            rule = self.anomaly
+            return {} if rule is None else rule.marks()
 
     @property
     def anomaly(self) -> Anomaly | None:

@@ -82,6 +82,7 @@ FAMILIES = (
 """A file each, in every language, in the order of the handbook."""
 OF_THE_NODE = ("storage", "memory", "network", "anomaly", "compute", "health", "utilisation", "gpu")
 """Families that have rules about the node: a rule's texts are looked for in them first."""
+_SEARCHED = tuple(dict.fromkeys(OF_THE_NODE + FAMILIES))
 
 
 class Texts(Mapping[str, RuleText]):
@@ -96,7 +97,7 @@ class Texts(Mapping[str, RuleText]):
         return found
 
     def __getitem__(self, rule: str) -> RuleText:
-        for name in dict.fromkeys(OF_THE_NODE + FAMILIES):
+        for name in _SEARCHED:
             family = self._family(name)
             if rule in family:
                 return family[rule]
