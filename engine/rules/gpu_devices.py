@@ -91,7 +91,7 @@ class SiftingRule(NodeRule):
 
 
 def states(w: Window) -> list[str]:
-    """`state` of each whole GPU."""
+    """How each whole GPU is: alive, or what the driver says."""
     return w.once("states", lambda: [s or ALIVE for s in texts(w, whole(w), "gpu.state")])
 
 
@@ -117,10 +117,6 @@ def _users(w: Window) -> dict[int, list[str]]:
     for r in w.frame.gpu_processes:
         found.setdefault(r.pid, []).append(r.gpu)
     return found
-
-
-def state(w: Window, gpu: str) -> str:
-    return w.text(gpu_key("gpu.state", gpu)) or ALIVE
 
 
 def has(w: Window, gpu: str, metric: str) -> bool:
