@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dctop.probes.base import GpuProcess, MakerSample, Value, series
+from dctop.probes.drm_cards import cards_of
 from dctop.probes.files import number, printable, read_some
 
 ENUMERATE_S = 5.0
@@ -79,17 +80,7 @@ class Card:
 
 def cards(sys: Path, vendor: str, drivers: tuple[str, ...]) -> Iterator[Card]:
     """Cards of a PCI vendor (`0x1002`) with one of `drivers`, by number."""
-    found: list[tuple[int, Path]] = []
-    try:
-        for entry in os.scandir(sys / "class/drm"):
-            digits = entry.name.removeprefix("card")
-            if digits != entry.name and digits.isdecimal():
-                found.append((int(digits), Path(entry.path)))
-    except OSError:
-        return
-    for _, path in sorted(found):
-        if (read_some(path / "device/vendor") or b"").strip().lower() != vendor.encode():
-            continue
+    for path in cards_of(sys, vendor):
         text = printable((read_some(path / "device/uevent") or b"").replace(b"\n", b" "), 4000)
         uevent = dict(pair.split("=", 1) for pair in text.split() if "=" in pair)
         if uevent.get("DRIVER") in drivers and uevent.get("PCI_SLOT_NAME"):

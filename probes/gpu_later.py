@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import _ctypes
 import ctypes
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctop.probes.base import GpuMaker, MakerSample, Value
-from dctop.probes.files import read_some
-from dctop.probes.nvidia_node import NvidiaNode
+from dctop.probes.drm_cards import cards_of
+from dctop.probes.nvidia_node import LIBRARY, WAIT_S, NvidiaNode
 
 if TYPE_CHECKING:
     from dctop.probes.workers import Step
 
-LIBRARY = "libnvidia-ml.so.1"
 LOOK_S = 5.0
 """How often is looked; as the readers look for devices."""
-WAIT_S = 1.8
-"""A loader that takes longer is the real reader's to wait for, and to speak of."""
 
 
 class Later:
@@ -126,23 +122,16 @@ def can_be_loaded(library: str) -> bool:
 class DrmLater(Later):
     """Until the kernel lists a card of the maker's, whatever its driver."""
 
-    pci_vendor = b""
+    pci_vendor = ""
     name = ""
 
     def _found(self) -> bool:
         self._nothing = MakerSample("no device", f"no {self.name} under /sys/class/drm", 0, {})
-        folder = self._sys / "class/drm"
-        try:
-            with os.scandir(folder) as entries:
-                names = [e.name for e in entries if e.name[:4] == "card" and e.name[4:].isdecimal()]
-        except OSError:
-            return False
-        vendors = (read_some(folder / name / "device/vendor") or b"" for name in names)
-        return any(vendor.strip().lower() == self.pci_vendor for vendor in vendors)
+        return bool(cards_of(self._sys, self.pci_vendor))
 
 
 class AmdLater(DrmLater):
-    vendor, pci_vendor, name = "amd", b"0x1002", "AMD GPU"
+    vendor, pci_vendor, name = "amd", "0x1002", "AMD GPU"
 
     def _load(self) -> GpuMaker:
         from dctop.probes.gpu_amd import AmdMaker
@@ -151,7 +140,7 @@ class AmdLater(DrmLater):
 
 
 class IntelLater(DrmLater):
-    vendor, pci_vendor, name = "intel", b"0x8086", "Intel GPU"
+    vendor, pci_vendor, name = "intel", "0x8086", "Intel GPU"
 
     def _load(self) -> GpuMaker:
         from dctop.probes.gpu_intel import IntelMaker

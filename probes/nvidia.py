@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dctop.probes.base import GpuProcess, KernelEvent, MakerSample, Value
-from dctop.probes.nvidia_node import NvidiaNode
+from dctop.probes.nvidia_node import LIBRARY, WAIT_S, NvidiaNode
 from dctop.probes.nvml import (
     DRIVER_NOT_LOADED,
     GONE,
     INVALID_ARGUMENT,
-    LIBRARY,
     LIBRARY_NOT_FOUND,
     MISMATCH,
     NO_PERMISSION,
@@ -39,7 +38,7 @@ ENUMERATE_S = 5.0
 """How often devices are looked for; after a failure of the library also how often it is tried again."""
 REINIT_MAX_S = 60.0
 """A lost device may need the library initialised anew: tried at once, then ever more rarely."""
-CALL_S, WAIT_S = 1.0, 1.8
+CALL_S = 1.0
 _MOST = 4096
 _STATUS = {
     LIBRARY_NOT_FOUND: "no library",

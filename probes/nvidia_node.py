@@ -7,6 +7,9 @@ from pathlib import Path
 
 from dctop.probes.files import number, printable, read_some
 
+LIBRARY = "libnvidia-ml.so.1"
+WAIT_S = 1.8
+"""How long one reading waits for the driver, or for the loader: whoever takes longer is told to hang."""
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 """The inode of the first PID namespace is fixed in the kernel (PROC_PID_INIT_INO)."""
 

@@ -27,7 +27,10 @@ _SEQUENCES: dict[type, bool] = {list: True, tuple: False}
 _FIXED = tuple(map(Process._fields.index, ("pid", *Process._fields[3:7], *Process._fields[15:18])))
 """Of a `Process` what stays the same object through its life: pid, uid to cmdline, cgroup, container, job."""
 _fixed = itemgetter(*_FIXED)
-_moving = itemgetter(*(i for i in range(len(Process._fields)) if i not in _FIXED))
+_MOVING = tuple(i for i in range(len(Process._fields)) if i not in _FIXED)
+_moving = itemgetter(*_MOVING)
+_in_order = itemgetter(*map((*_FIXED, *_MOVING).index, range(len(Process._fields))))
+"""Of both, one behind the other, the fields as they stand in a `Process`."""
 _DELETE, _INSERT, _REPLACE, _CHANGE = range(4)
 """What is done at a row: the last is a replacement that keeps the columns `_FIXED`."""
 _NO_SAMPLE = Sample("", 0, 0, {})
@@ -205,7 +208,7 @@ def older_tables(block: Block, rows: list[Process], want: bool) -> list[Sequence
         for code in todo:
             at, what = code >> 2, code & 3
             if what == _CHANGE:
-                rows[at] = _changed(rows[at], next(rows_changed))
+                rows[at] = Process._make(_in_order((*_fixed(rows[at]), *next(rows_changed))))
             elif what == _DELETE:
                 del rows[at]
             elif what == _INSERT:
@@ -217,10 +220,6 @@ def older_tables(block: Block, rows: list[Process], want: bool) -> list[Sequence
     if not block.leads:
         rows.clear()
     return out[::-1]
-
-
-def _changed(row: Process, moving: tuple[Any, ...]) -> Process:
-    return Process._make((row[0], *moving[:2], *row[3:7], *moving[2:10], *row[15:18], *moving[10:]))
 
 
 def _tables(tables: list[Sequence[Process]], newer: Sequence[Process]) -> tuple[Any, ...]:

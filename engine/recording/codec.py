@@ -70,13 +70,6 @@ def little(a: array[int] | array[float]) -> bytes:
     return a.tobytes()
 
 
-def _bytes_of(a: array[int]) -> memoryview:
-    """As `little`, without a copy."""
-    if _BIG_ENDIAN:
-        a.byteswap()
-    return memoryview(a).cast("B")
-
-
 def split_planes(raw: bytes | memoryview) -> bytes:
     """64-bit lanes, little-endian -> mask of planes kept (1 byte), then those planes. A plane is byte k of
     every lane; planes of zeros are left out."""
@@ -107,8 +100,12 @@ def join_planes(data: bytes, at: int, n: int) -> tuple[bytes, int]:
 
 
 def pack_lanes(lanes: Sequence[int]) -> bytes:
-    """Unsigned 64-bit integers as planes. OverflowError beyond 64 bits."""
-    return split_planes(little(array("Q", lanes)))
+    """Unsigned 64-bit integers as planes. OverflowError beyond 64 bits. An array of them is not copied, and
+    not to be used afterwards."""
+    words = lanes if isinstance(lanes, array) else array("Q", lanes)
+    if _BIG_ENDIAN:
+        words.byteswap()
+    return split_planes(memoryview(words).cast("B"))
 
 
 def take_lanes(data: bytes, at: int, n: int) -> tuple[list[int], int]:
@@ -243,7 +240,7 @@ class _Writer:
     def finish(self, lengths: Sequence[int]) -> bytes:
         sizes = little(array("I", lengths))
         masks = b"".join(self.masks)
-        lanes = pack_lanes(self.bases) + split_planes(_bytes_of(self.lanes))
+        lanes = pack_lanes(self.bases) + pack_lanes(self.lanes)
         extras = json.dumps([self.extras, list(self.strings)], separators=(",", ":")).encode()
         head = _HEAD.pack(len(lengths), len(self.bases), len(self.lanes), len(masks))
         return b"".join((head, bytes(self.kinds), sizes, lanes, masks, extras))

@@ -16,10 +16,11 @@ from typing import Literal
 
 from dctop.engine.metrics.builder import SnapshotBuilder
 from dctop.engine.metrics.model import Frame
+from dctop.engine.netfs import network_fs
 from dctop.engine.recording.flatten import Flattener
 from dctop.engine.recording.masking import mask_text
 from dctop.engine.recording.proctable import ProcessPicker, Table
-from dctop.engine.recording.retention import Caps, evict, low_space, network_fs
+from dctop.engine.recording.retention import Caps, evict, low_space
 from dctop.engine.recording.ring import save_copy
 from dctop.engine.recording.runtake import Changes, Taker
 from dctop.engine.recording.schema import RecordingError
@@ -282,6 +283,7 @@ class Recorder:
 
     def _open(self) -> Store:
         folder = str(self.path.parent)
+        # A WAL needs shared memory, which no server gives to two hosts.
         network = network_fs(folder)
         if network is not None:
             self._notice = f"{folder} is on {network}: recording without WAL, readers may delay it"

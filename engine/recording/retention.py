@@ -12,10 +12,6 @@ MIN_FREE_BYTES = 512 << 20
 MIN_FREE_SHARE = 0.02
 KEEP_CHUNKS = 10
 """The guard leaves the newest ten minutes (at 1 Hz) whatever happens."""
-_NETWORK = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs",
-     "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.juicefs", "virtiofs")
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +31,6 @@ def low_space(path: str | os.PathLike[str], caps: Caps) -> bool:
     size = st.f_blocks * st.f_frsize
     need = min(max(caps.min_free_bytes, MIN_FREE_SHARE * size), size / 4)
     return st.f_bavail * st.f_frsize < need
-
-
-def network_fs(path: str, mountinfo: str = "/proc/self/mountinfo") -> str | None:
-    """The type of the network file system that holds `path`; None on a local one. A WAL needs shared memory
-    that no network file system gives to two hosts."""
-    real = os.path.realpath(path)
-    best, kind = -1, ""
-    try:
-        with open(mountinfo, encoding="utf-8", errors="replace") as f:
-            for line in f:
-                left, _, right = line.partition(" - ")
-                fields, words = left.split(), right.split()
-                if len(fields) < 5 or not words:
-                    continue
-                mount = fields[4].replace("\\040", " ").rstrip("/")
-                if (real == mount or real.startswith(f"{mount}/")) and len(mount) >= best:
-                    best, kind = len(mount), words[0]
-    except OSError:
-        return None
-    return kind if kind in _NETWORK else None
 
 
 def evict(db: sqlite3.Connection, caps: Caps, low: bool) -> int:

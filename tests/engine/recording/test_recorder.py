@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from dctop.engine.netfs import network_fs
 from dctop.engine.recording import recorder as module
 from dctop.engine.recording.reader import Recording, RecordingError, open_recording
 from dctop.engine.recording.recorder import QUEUE, Recorder
-from dctop.engine.recording.retention import network_fs
 from dctop.engine.recording.store import Store
 from tests.fakes.frames import Stream, a_run, add_steps, an_alert, event
 from tests.fakes.recorders import META, check_frames, feed, recorder, wait_for
