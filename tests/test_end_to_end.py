@@ -15,14 +15,14 @@ import pytest
 
 from tests.terminal import Terminal
 
-DCTOP = [sys.executable, "-m", "dctop.tui.cli"]
+DCTOP = [str(Path(sys.executable).with_name("dctop"))]
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """Environment of a user who has never run dctop."""
+    """Environment of a user who has never run dctop: nothing is compiled yet, and may be."""
     folders = {f"XDG_{name}_HOME": str(tmp_path / name.lower()) for name in ("STATE", "CONFIG", "CACHE")}
-    return {"HOME": str(tmp_path), **folders}
+    return {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "", **folders}
 
 
 def run(home: dict[str, str], *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
