@@ -119,7 +119,7 @@ def test_two_dctops_at_once_see_the_same_node_and_record_apart(home: dict[str, s
     assert len(list(Path(home["XDG_STATE_HOME"], "dctop/recordings").glob("*.dctop"))) == 2
 
 
-@pytest.mark.parametrize("sig", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("sig", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_dctop_with_the_terminal_restored(home: dict[str, str], sig: signal.Signals) -> None:
     with Terminal(DCTOP, 120, 40, home) as t:
         t.wait("LIVE")
@@ -164,6 +164,22 @@ def test_suspended_and_resumed_it_draws_everything_again(home: dict[str, str]) -
         t.wait("LIVE", "CPU")
         t.send("ctrl+z")
         t.wait("Stopped")
+        t.send("fg\r")
+        t.wait("LIVE", "CPU", "NET")
+        t.send("q")
+        t.wait("ready>")
+
+
+def test_stopped_and_continued_by_signals_it_goes_on(home: dict[str, str]) -> None:
+    shell = ["bash", "--norc", "-i"]
+    with Terminal(shell, 120, 40, {**home, "PS1": "ready> "}) as t:
+        t.wait("ready>")
+        t.send(" ".join(DCTOP) + "\r")
+        t.wait("LIVE", "CPU")
+        (child,) = Path(f"/proc/{t.process.pid}/task/{t.process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGTSTP)
+        t.wait("Stopped")
+        os.kill(int(child), signal.SIGCONT)
         t.send("fg\r")
         t.wait("LIVE", "CPU", "NET")
         t.send("q")

@@ -91,7 +91,7 @@ def _clear_up() -> None:
 
 
 def _is_sound(prefix: str) -> bool:
-    """What is read before this module can mend anything; what cannot be read is removed. 1.5 ms.
+    """What is read before this module can mend anything; what cannot be read is removed. 1 ms.
 
     A disk or quota that becomes full leaves compiled files cut short for good: Python 3.11, for one, does not
     look how much of them it could write, and ends with EOFError whenever it reads them.
