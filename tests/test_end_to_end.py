@@ -15,14 +15,14 @@ import pytest
 
 from tests.terminal import Terminal
 
-DCTOP = [sys.executable, "-m", "dctop.tui.cli"]
+DCTOP = [str(Path(sys.executable).with_name("dctop"))]
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """Environment of a user who has never run dctop."""
+    """Environment of a user who has never run dctop: nothing is compiled yet, and may be."""
     folders = {f"XDG_{name}_HOME": str(tmp_path / name.lower()) for name in ("STATE", "CONFIG", "CACHE")}
-    return {"HOME": str(tmp_path), **folders}
+    return {"HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "", **folders}
 
 
 def run(home: dict[str, str], *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -119,7 +119,7 @@ def test_two_dctops_at_once_see_the_same_node_and_record_apart(home: dict[str, s
     assert len(list(Path(home["XDG_STATE_HOME"], "dctop/recordings").glob("*.dctop"))) == 2
 
 
-@pytest.mark.parametrize("sig", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("sig", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_dctop_with_the_terminal_restored(home: dict[str, str], sig: signal.Signals) -> None:
     with Terminal(DCTOP, 120, 40, home) as t:
         t.wait("LIVE")
@@ -164,6 +164,22 @@ def test_suspended_and_resumed_it_draws_everything_again(home: dict[str, str]) -
         t.wait("LIVE", "CPU")
         t.send("ctrl+z")
         t.wait("Stopped")
+        t.send("fg\r")
+        t.wait("LIVE", "CPU", "NET")
+        t.send("q")
+        t.wait("ready>")
+
+
+def test_stopped_and_continued_by_signals_it_goes_on(home: dict[str, str]) -> None:
+    shell = ["bash", "--norc", "-i"]
+    with Terminal(shell, 120, 40, {**home, "PS1": "ready> "}) as t:
+        t.wait("ready>")
+        t.send(" ".join(DCTOP) + "\r")
+        t.wait("LIVE", "CPU")
+        (child,) = Path(f"/proc/{t.process.pid}/task/{t.process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGTSTP)
+        t.wait("Stopped")
+        os.kill(int(child), signal.SIGCONT)
         t.send("fg\r")
         t.wait("LIVE", "CPU", "NET")
         t.send("q")

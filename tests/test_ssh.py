@@ -15,6 +15,7 @@ import pytest
 
 from tests.terminal import Terminal
 
+DCTOP = str(Path(sys.executable).with_name("dctop"))
 PORT_TRIES = 40
 
 
@@ -57,12 +58,10 @@ def login(client: list[str], state: Path, term: str = "xterm-256color", options:
     """A login shell over ssh in which `dctop` was typed. COLORTERM is not forwarded, as with most sshds."""
     terminal = Terminal(client, 120, 40, {"TERM": term})
     terminal.wait("#", timeout=30)
-    python = sys.executable
-    terminal.send(
-        f"export XDG_STATE_HOME={state} XDG_CONFIG_HOME={state} PS1='ready> ' LANG=C.UTF-8; clear\r",
-    )
+    folders = " ".join(f"XDG_{name}_HOME={state}" for name in ("STATE", "CONFIG", "CACHE"))
+    terminal.send(f"export {folders} PS1='ready> ' LANG=C.UTF-8; clear\r")
     terminal.wait("ready>")
-    terminal.send(f"{python} -m dctop.tui.cli {options}\r")
+    terminal.send(f"{DCTOP} {options}\r")
     return terminal
 
 
@@ -81,7 +80,7 @@ def test_a_cut_connection_ends_dctop_and_a_new_login_sees_the_node_again(
 ) -> None:
     first = login(sshd, tmp_path)
     first.wait("LIVE", timeout=60)
-    pids = children_named("dctop.tui.cli", str(tmp_path))
+    pids = children_named(DCTOP, str(tmp_path))
     assert pids
     first.kill()
     for pid in pids:

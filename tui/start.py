@@ -13,8 +13,14 @@ Where that cannot be done well, `dctop` simply goes on as it was started.
 
 from __future__ import annotations
 
+import marshal
 import os
 import sys
+
+TYPE_CHECKING = False  # as typing has it, whose import is 7 ms
+if TYPE_CHECKING:
+    from importlib.machinery import SourceFileLoader
+    from types import CodeType
 
 AS_STARTED = "DCTOP_AS_STARTED"
 """Set to anything: the interpreter stays as it is."""
@@ -22,6 +28,8 @@ _OURS = "DCTOP_STARTED_WITH"
 """Names of the variables that are to be removed again."""
 _NEEDED = 24 << 20
 """Bytes that the compiled code takes at most."""
+_CUT = (EOFError, ValueError, TypeError, MemoryError)
+"""What reading a damaged compiled file raises."""
 _PLAIN = frozenset(("--help", "-h", "--version"))
 
 
@@ -29,10 +37,13 @@ def main() -> int:
     """Run `dctop`; see `cli.main`."""
     if _OURS in os.environ:
         _clear_up()
+        _mend_code()
     elif is_dashboard(sys.argv[1:]):
         start_lean()
-    from dctop.tui.cli import main
-
+    try:
+        from dctop.tui.cli import main
+    except KeyboardInterrupt:  # later ones are its own
+        return 130
     return main()
 
 
@@ -54,6 +65,8 @@ def start_lean() -> None:
             return
         made["PYTHONPYCACHEPREFIX"] = folder
     made = {name: value for name, value in made.items() if name not in os.environ}
+    if not _is_sound(made.get("PYTHONPYCACHEPREFIX", "")):
+        return
     try:
         argv = [sys.executable, *sys.orig_argv[1:]]
         os.execve(sys.executable, argv, {**os.environ, **made, _OURS: " ".join(made)})
@@ -74,6 +87,57 @@ def _clear_up() -> None:
             pass
 
 
+def _is_sound(prefix: str) -> bool:
+    """What is read before this module can mend anything; what cannot be read is removed. 1 ms.
+
+    A disk or quota that becomes full leaves compiled files cut short for good: Python 3.11, for one, does not
+    look how much of them it could write, and ends with EOFError whenever it reads them.
+    """
+    for module in list(sys.modules.values()):
+        cached = getattr(getattr(module, "__spec__", None), "cached", None)
+        if not isinstance(cached, str):
+            continue
+        path = (prefix + cached.replace("/__pycache__/", "/") if prefix else cached)[:-4] + ".opt-2.pyc"
+        try:
+            with open(path, "rb") as f:
+                marshal.loads(f.read()[16:])
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+        except _CUT:
+            if not _removed(path):
+                return False
+    return True
+
+
+def _mend_code() -> None:
+    """From now on a compiled file that cannot be read is removed and its source compiled: see `_is_sound`."""
+    from _frozen_importlib_external import SourceFileLoader, cache_from_source  # loaded always
+
+    plain = SourceFileLoader.get_code
+
+    def get_code(self: SourceFileLoader, name: str) -> CodeType | None:
+        try:
+            return plain(self, name)
+        except _CUT:
+            path = str(self.get_filename(name))
+            _removed(cache_from_source(path))
+            return self.source_to_code(self.get_data(path), path)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
+
+
+def _removed(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def _cache() -> str | None:
     """A directory whose contents nobody but this user and root can change: what lies there is executed.
 
@@ -81,6 +145,8 @@ def _cache() -> str | None:
     base, home = os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", "")
     if not base.startswith("/"):
         base = f"{home}/.cache"
+        if not os.path.isdir(home):  # that of a system user: it is not ours to make
+            return None
     if not base.startswith("/") or not home:
         return None
     try:

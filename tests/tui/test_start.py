@@ -135,12 +135,25 @@ def test_only_the_dashboard_starts_anew() -> None:
 
 def test_what_is_started_from_it_knows_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = dict(os.environ)
+    monkeypatch.setattr(start, "_mend_code", lambda: None)  # it would stay for all tests
     monkeypatch.setattr(sys, "argv", ["/x/start.py", "--version"])
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
     monkeypatch.setenv("PYTHONNODEBUGRANGES", "1")
     monkeypatch.setenv(start._OURS, "PYTHONOPTIMIZE PYTHONNODEBUGRANGES")
     assert start.main() == 0
     assert dict(os.environ) == before
+
+
+def test_an_interrupt_while_the_program_is_loaded_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "dctop.tui.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["dctop", "--version"])
+    monkeypatch.delitem(sys.modules, "dctop.tui.cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert start.main() == 130
 
 
 def _script(tmp_path: Path) -> Path:
