@@ -280,6 +280,7 @@ def remember(workload: str, config: Mapping[str, Value]) -> None:
     file = _memory_file()
     temporary = file.with_name(f"{file.name}.{os.getpid()}")
     try:
+        temporary.touch(0o600)  # paths of data and checkpoints are nobody else's
         temporary.write_text(
             json.dumps({**remembered(), workload: kept, _LAST: {"workload": workload}}, indent=1)
         )

@@ -313,7 +313,9 @@ def torch(config: Path | None) -> Finding:
         return Finding("note", f"{interpreter}: {e}", "name another one: training.python in dctop.toml")
     if done.returncode:
         return Finding(
-            "note", f"{interpreter} has no torch: no training from here", "pip install 'dctop[train]'"
+            "note",
+            f"{interpreter} has no torch: no training from here",
+            f"{interpreter} -m pip install torch",
         )
     found, _, version = done.stdout.strip().partition(" ")
     return Finding("ok", f"torch {version} in {interpreter} (Python {found})")

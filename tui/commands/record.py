@@ -203,7 +203,9 @@ class _Console:
         from dctop.tui.commands.recordkeys import Keys
 
         began = time.monotonic()
-        how = "; stop with SIGINT or SIGTERM"
+        # A shell that is no terminal's starts what is in its background without SIGINT.
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        how = "; stop with SIGTERM" if ignored else "; stop with SIGINT or SIGTERM"
         if self.tty and sys.stdin.isatty():
             how = "; keys: " + ("s saves the ring, " if self.flight else "") + "m marks, q stops"
         self.say(f"recording to {path}{how}")

@@ -212,6 +212,7 @@ def test_the_dialog_starts_with_the_values_used_last(fashion: RunState) -> None:
         "linear",
     )
     assert str(shown["device"].why_disabled).startswith("cuda: torch")
+    assert (paths.state_dir() / "launch.json").stat().st_mode & 0o777 == 0o600
     (paths.state_dir() / "launch.json").write_text("[]")
     assert {o.name: o.default for o in launcher.options()}["epochs"] == 10
 

@@ -55,6 +55,23 @@ def wait_for_frames(path: Path, n: int) -> None:
     raise AssertionError("no frames came")
 
 
+def test_in_the_background_of_a_script_no_signal_is_named_that_does_nothing(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    path = tmp_path / "a.dctop"
+    command = " ".join([*DCTOP, "record", "--interval", "0.2", "-o", str(path)])
+    script = f"{command} & echo $!; wait $!"
+    shell = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True, env=env)
+    assert shell.stdout is not None
+    pid = int(shell.stdout.readline())
+    wait_for_frames(path, 3)
+    os.kill(pid, signal.SIGINT)  # a shell without job control has it ignored
+    os.kill(pid, signal.SIGTERM)
+    out, _ = shell.communicate(timeout=30)
+    assert out.splitlines()[0] == f"recording to {path}; stop with SIGTERM"
+    assert out.splitlines()[-1].endswith(", SIGTERM")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_closes_the_file_cleanly(
     tmp_path: Path, env: dict[str, str], number: signal.Signals
