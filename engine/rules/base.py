@@ -237,9 +237,10 @@ def span(s: float | None) -> str:
 
 
 def num(x: float | None, digits: int = 3) -> str:
-    """A number with so many significant digits and thousands marked; `?` if not known."""
+    """A number with so many significant digits and thousands marked; `?` if not known. Beyond what anybody
+    counts (a loss of 5e37) with an exponent."""
     if x is None or x != x:
         return "?"
-    if abs(x) >= 10**digits:
+    if 10**digits <= abs(x) < 1e15:
         return f"{x:,.0f}"
     return f"{x:.{digits}g}"

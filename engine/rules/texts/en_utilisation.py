@@ -13,7 +13,7 @@ RULES: dict[str, RuleText] = {
         evidence={"share": "Share of a step", "data": "Waiting for data", "compute": "Rest of the step", "step": "Step", "workers": "Loader processes", "per_batch": "One process needs for a batch"},
         remedies={
             "workers": R("Use more loader processes", "workers {workers} -> {wanted} (at most {most} here)", "step {before} -> {after} ms"),
-            "cache": R("Prepare the data once: cache decoded samples, move transforms to the device", "even {most} processes need {after} ms a batch", "less work a batch"),
+            "cache": R("Prepare the data once: cache decoded samples, move transforms to the device", "even with {most} loading, a batch needs {after} ms", "less work a batch"),
         },
         condition="STATE: median of {steps} steps: t_data / t_step >= {warn} warning, >= {crit} critical, clear below {clear}; and t_data > {least_s} s. W* = ceil(1.2 P / t_compute).",
         traps="The first batch of an epoch is left out; prefetch hides it until the queue is empty; toy steps always look input-bound.",

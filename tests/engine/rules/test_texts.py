@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dctop.engine.rules.base import num
 from dctop.engine.rules.registry import make_rules
 from dctop.engine.rules.texts import LANGUAGES, catalogue, fields, templates, with_thresholds
 
@@ -56,3 +57,9 @@ def test_locales_choose_the_language() -> None:
         catalogue("zh_CN.UTF-8") is catalogue("zh") or catalogue("zh_CN.UTF-8").rules == catalogue("zh").rules
     )
     assert catalogue("de").rules == catalogue("en").rules
+
+
+def test_a_number_nobody_counts_is_written_with_an_exponent() -> None:
+    assert [num(x) for x in (0.0123, 12345.6, 9.9e14, 5.357e37, float("inf"))] == [
+        "0.0123", "12,346", "990,000,000,000,000", "5.36e+37", "inf",
+    ]  # fmt: skip
