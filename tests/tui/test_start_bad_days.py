@@ -67,6 +67,13 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
+ALWAYS = (
+    "/re/", "/encodings/__init__.", "/asyncio/", "/textual/app.", "/textual/widget.", "/tui/application.",
+    "/tui/screen.",
+)  # fmt: skip
+"""What every dashboard reads, however short it lives: others are read with an alert, or a minute later."""
+
+
 def half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
@@ -93,7 +100,9 @@ def test_damaged_code_is_compiled_anew(
         path.write_bytes(damage(data))
     assert live([DCTOP], compiled)
     assert live([DCTOP], compiled)
-    assert all(path.read_bytes()[16:] != damage(data)[16:] or not data for path, data in whole.items())
+    read = [path for path in whole if any(part in str(path) for part in ALWAYS)]
+    assert read
+    assert all(path.read_bytes()[16:] != damage(whole[path])[16:] for path in read)
 
 
 def test_a_disk_that_becomes_full_while_code_is_compiled_breaks_no_later_start(small: Path) -> None:
